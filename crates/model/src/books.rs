@@ -1,0 +1,127 @@
+//! The books: what was promised, decoded and written, counted in records.
+//!
+//! They balance or the window fails before its commit; the manifests keep them, and anyone can add them up again.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::Window;
+
+/// The books of one export job (or of one `ingest`, which has no job and promises nothing).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobBooks {
+    /// The job's id; absent for `ingest`.
+    pub job_id: Option<String>,
+    /// The window asked for, without its margin; absent for `ingest`.
+    pub window: Option<Window>,
+    /// When the job was asked for: its records are as of this time. Absent for `ingest`.
+    pub as_of: Option<DateTime<Utc>>,
+    /// Records promised (`store.totalRecords`); absent when the job promises nothing.
+    pub promised: Option<u64>,
+    /// Fragments fetched.
+    pub fragments: u64,
+    /// Records met in the fragments, whatever became of them.
+    pub decoded: u64,
+    /// Records that lie in the margin, and so belong to a neighbour.
+    pub margin: u64,
+    /// Records that lie outside window and margin, kept as strays.
+    pub strays: u64,
+    /// Records that cannot be assigned to a partition: no usable time, or no JSON.
+    pub unassigned: u64,
+    /// Records assigned to the window's partitions.
+    pub assigned: u64,
+    /// Of the assigned, those met before in the same job with the same value.
+    pub duplicates: u64,
+}
+
+impl JobBooks {
+    /// Whether every record met went somewhere, and as many were met as promised.
+    ///
+    /// The vendor may count a record it sent twice once or twice.
+    pub fn balance(&self) -> bool {
+        let placed = self.margin + self.strays + self.unassigned + self.assigned;
+        let kept = self.promised.is_none_or(|promised| {
+            promised == self.decoded || promised == self.decoded - self.duplicates.min(self.decoded)
+        });
+        placed == self.decoded && kept
+    }
+}
+
+/// The books of one partition's revision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionBooks {
+    /// Records whose time lies in the partition.
+    pub assigned: u64,
+    /// Records written: each is one row of `queries`, `feedback` or `events`.
+    pub written: u64,
+    /// Records met before with the same value.
+    pub duplicates: u64,
+    /// Records set aside as dead letters, the conflicts among them.
+    pub dead_letters: u64,
+    /// Of the dead letters, those that lost to another record of the same event and id.
+    pub conflicts: u64,
+}
+
+impl PartitionBooks {
+    /// Whether every record assigned went somewhere.
+    pub fn balance(&self) -> bool {
+        self.assigned == self.written + self.duplicates + self.dead_letters
+            && self.conflicts <= self.dead_letters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(promised: Option<u64>, decoded: u64, duplicates: u64) -> JobBooks {
+        JobBooks {
+            job_id: None,
+            window: None,
+            as_of: None,
+            promised,
+            fragments: 1,
+            decoded,
+            margin: 1,
+            strays: 1,
+            unassigned: 1,
+            assigned: decoded - 3,
+            duplicates,
+        }
+    }
+
+    #[test]
+    fn a_job_keeps_its_promise_with_or_without_its_duplicates() {
+        assert!(job(Some(10), 10, 0).balance());
+        assert!(job(Some(8), 10, 2).balance());
+        assert!(job(None, 10, 0).balance());
+        assert!(!job(Some(11), 10, 0).balance());
+        assert!(!job(Some(9), 10, 2).balance());
+    }
+
+    #[test]
+    fn a_record_gone_astray_shows() {
+        assert!(
+            !JobBooks {
+                margin: 0,
+                ..job(None, 10, 0)
+            }
+            .balance()
+        );
+        let balanced = PartitionBooks {
+            assigned: 5,
+            written: 3,
+            duplicates: 1,
+            dead_letters: 1,
+            conflicts: 1,
+        };
+        assert!(balanced.balance());
+        assert!(
+            !PartitionBooks {
+                written: 2,
+                ..balanced
+            }
+            .balance()
+        );
+    }
+}

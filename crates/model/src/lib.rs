@@ -1,0 +1,21 @@
+//! The words that the crates of answerlake share: plain data, no behaviour that waits or computes for long.
+//!
+//! The way of the data names them in this order: a run asks for *windows* of one *app*; a window covers whole
+//! *partitions*; what it brings becomes rows of *tables*; and the *books* say that nothing was lost on the way.
+
+// Half-open time ranges and the grain that partitions are cut at.
+pub mod window;
+// Validated identifiers: apps, jobs, runs.
+pub mod id;
+// The unit of commit: one app and one day or hour.
+pub mod partition;
+// The six tables, and what a column is for.
+pub mod table;
+// What was promised, decoded and written, counted.
+pub mod books;
+
+pub use books::{JobBooks, PartitionBooks};
+pub use id::{AppId, InvalidId, JobId, RunId};
+pub use partition::PartitionKey;
+pub use table::{ColumnRole, PerTable, Table, TableSchema};
+pub use window::{Grain, InvalidWindow, Window};

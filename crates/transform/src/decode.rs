@@ -1,0 +1,832 @@
+//! Decodes a block of records: each to its partition's batches, or aside.
+//!
+//! What becomes of a record depends on its bytes and the [`DecodeConfig`] alone, so blocks can be decoded in any order
+//! and on any thread. Which of several records with one identity is kept cannot be told from one block; for that, each
+//! record's identity, hash and rows are handed out beside the batches.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use answerlake_model::{AppId, Grain, PartitionKey, PerTable, TableSchema, Window};
+use arrow::array::RecordBatch;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::batch::RowBuilders;
+use crate::column::{integer, parse_time};
+use crate::dead_letter::{DeadLetter, Reason};
+use crate::digest::{Hash, hash_text};
+use crate::flatten::{EventKind, Flattener, RecordContext};
+use crate::frame::RecordBlock;
+use crate::json::{Arena, Kind, Value};
+use crate::record::{RECORD_SLOTS, Record};
+use crate::schema::{PromptLayout, table_schemas};
+
+/// What decides where a record goes.
+#[derive(Debug, Clone)]
+pub struct DecodeConfig {
+    /// The app that records belong to.
+    pub app: AppAssignment,
+    /// The window that was asked for, and the margin around it; `None` takes records of any time.
+    pub window: Option<(Window, TimeDelta)>,
+    /// The grain that partitions are cut at.
+    pub grain: Grain,
+    /// How prompts are stored.
+    pub prompt: PromptLayout,
+    /// A record larger than this, in bytes, becomes a dead letter. Default: 64 MiB.
+    pub max_record_bytes: usize,
+}
+
+impl DecodeConfig {
+    /// 64 MiB: some 300 times the largest record the vendor documents.
+    pub const DEFAULT_MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
+}
+
+/// Which app records belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppAssignment {
+    /// This one: they came out of its export.
+    Fixed(AppId),
+    /// The one that each names in `botId`.
+    FromRecords,
+}
+
+/// A block, decoded.
+#[derive(Debug)]
+pub struct DecodedBlock {
+    /// The records' bytes.
+    pub bytes: Vec<u8>,
+    /// Records met.
+    pub decoded: u64,
+    /// The rows of each partition that has records here.
+    pub partitions: Vec<PartitionRows>,
+    /// Records in the margin, which belong to a neighbour.
+    pub margin: u64,
+    /// Records outside of window and margin.
+    pub strays: Vec<Stray>,
+    /// Records that could not be loaded.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// The rows of one partition, in the order of their records.
+#[derive(Debug)]
+pub struct PartitionRows {
+    /// The partition.
+    pub key: PartitionKey,
+    /// Its rows by table; `None` where there are none.
+    pub batches: PerTable<Option<RecordBatch>>,
+    /// Its records.
+    pub records: Vec<RecordRows>,
+}
+
+/// One record among the rows.
+#[derive(Debug, Clone)]
+pub struct RecordRows {
+    /// Event and id: equal for records of which one is to be kept.
+    pub identity: Hash,
+    /// The record by value.
+    pub hash: Hash,
+    /// `lMod` in microseconds.
+    pub modified_at: Option<i64>,
+    /// Its place in the fragment, from 1.
+    pub record: u64,
+    /// Where it stands in the block's bytes.
+    pub range: Range<usize>,
+    /// Up to which row of each table it reaches; it begins where the record before it ends.
+    pub row_ends: PerTable<u32>,
+}
+
+/// A record of another day than was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// The partition it belongs to.
+    pub partition: PartitionKey,
+    /// The record by value.
+    pub hash: Hash,
+    /// The record as it came.
+    pub raw: Vec<u8>,
+}
+
+/// Decodes blocks; cheap to share among threads.
+#[derive(Debug)]
+pub struct Decoder {
+    config: DecodeConfig,
+    schemas: PerTable<TableSchema>,
+}
+
+impl Decoder {
+    /// Makes a decoder.
+    pub fn new(config: DecodeConfig) -> Self {
+        let schemas = table_schemas(config.prompt);
+        Self { config, schemas }
+    }
+
+    /// Decodes one block of the fragment with that number (from 1).
+    pub fn decode(&self, block: RecordBlock, fragment: u32) -> DecodedBlock {
+        let RecordBlock {
+            bytes,
+            records,
+            records_before,
+        } = block;
+        let mut sorted = Sorted::new(&self.config, fragment);
+        let mut record = Record::default();
+        for (range, number) in records.into_iter().zip(records_before + 1..) {
+            sorted.add(&mut record, &bytes, range, number);
+        }
+        drop(record);
+        let Sorted {
+            partitions,
+            margin,
+            strays,
+            dead_letters,
+            decoded,
+            ..
+        } = sorted;
+        let partitions = partitions
+            .into_iter()
+            .map(|(key, (builders, records))| PartitionRows {
+                key,
+                batches: builders.finish(&self.schemas),
+                records,
+            })
+            .collect();
+        DecodedBlock {
+            bytes,
+            decoded,
+            partitions,
+            margin,
+            strays,
+            dead_letters,
+        }
+    }
+}
+
+/// The records of a block, sorted by where they go.
+struct Sorted<'a> {
+    config: &'a DecodeConfig,
+    fragment: u32,
+    flattener: Flattener,
+    arena: Arena,
+    partitions: BTreeMap<PartitionKey, (RowBuilders, Vec<RecordRows>)>,
+    decoded: u64,
+    margin: u64,
+    strays: Vec<Stray>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+impl<'a> Sorted<'a> {
+    fn new(config: &'a DecodeConfig, fragment: u32) -> Self {
+        Self {
+            config,
+            fragment,
+            flattener: Flattener::new(config.prompt),
+            arena: Arena::default(),
+            partitions: BTreeMap::new(),
+            decoded: 0,
+            margin: 0,
+            strays: Vec::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    fn add<'b>(
+        &mut self,
+        record: &mut Record<'b>,
+        bytes: &'b [u8],
+        range: Range<usize>,
+        number: u64,
+    ) {
+        self.decoded += 1;
+        let raw = &bytes[range.clone()];
+        if let Err((partition, reason)) = self.try_add(record, raw, range, number) {
+            let letter = DeadLetter {
+                partition,
+                fragment: self.fragment,
+                record: number,
+                reason,
+                raw: raw.to_vec(),
+            };
+            self.dead_letters.push(letter);
+        }
+    }
+
+    fn try_add<'b>(
+        &mut self,
+        record: &mut Record<'b>,
+        raw: &'b [u8],
+        range: Range<usize>,
+        number: u64,
+    ) -> Result<(), (Option<PartitionKey>, Reason)> {
+        let unplaced = |reason| (None, reason);
+        let max_bytes = self.config.max_record_bytes;
+        if raw.len() > max_bytes {
+            return Err(unplaced(Reason::TooLarge {
+                bytes: raw.len(),
+                max_bytes,
+            }));
+        }
+        let text = std::str::from_utf8(raw).map_err(|error| {
+            unplaced(Reason::InvalidUtf8 {
+                at: error.valid_up_to(),
+            })
+        })?;
+        let hash = match record.parse(text, &mut self.arena) {
+            Ok(hash) => hash,
+            Err(error) if text.trim_start().starts_with('{') => {
+                return Err(unplaced(Reason::InvalidJson {
+                    at: error.at,
+                    expected: error.expected,
+                }));
+            }
+            Err(error) => return Err(unplaced(not_an_object(text, error.at, error.expected))),
+        };
+        let facts = Facts::read(record, &self.arena);
+        let Some(created_at) = facts.created_at else {
+            return Err(unplaced(Reason::NoTime {
+                found: shortened(facts.created_on),
+            }));
+        };
+        let app_id = match &self.config.app {
+            AppAssignment::Fixed(app_id) => app_id.clone(),
+            AppAssignment::FromRecords => facts
+                .bot_id
+                .text(&self.arena)
+                .and_then(|id| AppId::try_new(id).ok())
+                .ok_or_else(|| {
+                    unplaced(Reason::NoApp {
+                        found: shortened(facts.bot_id),
+                    })
+                })?,
+        };
+        let key = PartitionKey::new(app_id, created_at, self.config.grain);
+        let is_inside = self
+            .config
+            .window
+            .is_none_or(|(window, _)| window.contains(created_at));
+        let in_margin = !is_inside
+            && self
+                .config
+                .window
+                .is_some_and(|(window, margin)| in_margin(&window, margin, created_at));
+        if in_margin {
+            self.margin += 1;
+            return Ok(());
+        }
+        let Some(identity) = facts.identity(&self.arena) else {
+            // A stray without an id could never be joined in; it is set aside with the partition it names.
+            return Err((
+                is_inside.then_some(key),
+                Reason::NoId {
+                    found: shortened(facts.id),
+                },
+            ));
+        };
+        if !is_inside {
+            self.strays.push(Stray {
+                partition: key,
+                hash,
+                raw: raw.to_vec(),
+            });
+            return Ok(());
+        }
+        let prompt = self.config.prompt;
+        let (builders, records) = self
+            .partitions
+            .entry(key)
+            .or_insert_with(|| (RowBuilders::new(prompt), Vec::new()));
+        let context = RecordContext {
+            record,
+            arena: &self.arena,
+            kind: facts.kind,
+            search_request_id: facts.search_request_id,
+            record_id: facts.id.text(&self.arena),
+            created_at: created_at.timestamp_micros(),
+        };
+        self.flattener.flatten(&context, builders);
+        records.push(RecordRows {
+            identity,
+            hash,
+            modified_at: facts.modified_at,
+            record: number,
+            range,
+            row_ends: builders.rows(),
+        });
+        Ok(())
+    }
+}
+
+/// What must be known of a record before its rows are made.
+struct Facts<'r, 'a> {
+    kind: EventKind,
+    event: Option<&'r str>,
+    id: &'r Value<'a>,
+    search_request_id: Option<&'r str>,
+    bot_id: &'r Value<'a>,
+    created_on: &'r Value<'a>,
+    created_at: Option<DateTime<Utc>>,
+    modified_at: Option<i64>,
+}
+
+impl<'r, 'a> Facts<'r, 'a> {
+    fn read(record: &'r Record<'a>, arena: &'r Arena) -> Self {
+        let at = &*RECORD_SLOTS;
+        let slots = record.slots(0);
+        let event = slots[at.event].text(arena);
+        let created_on = &slots[at.created_on];
+        let micros = created_on
+            .text(arena)
+            .and_then(parse_time)
+            .map(|time| time.micros)
+            .filter(is_usable)
+            .or_else(|| {
+                integer(&slots[at.time_stamp_value])?
+                    .checked_mul(1000)
+                    .filter(is_usable)
+            });
+        Self {
+            kind: match event {
+                Some("search") => EventKind::Search,
+                Some("thumbsUp" | "thumbsDown") => EventKind::Feedback,
+                _ => EventKind::Other,
+            },
+            event,
+            id: &slots[at.id],
+            search_request_id: slots[at.search_request_id]
+                .exact_text(arena)
+                .filter(|id| !id.is_empty()),
+            bot_id: &slots[at.bot_id],
+            created_on,
+            created_at: micros.and_then(DateTime::from_timestamp_micros),
+            modified_at: slots[at.modified_at]
+                .text(arena)
+                .and_then(parse_time)
+                .map(|time| time.micros),
+        }
+    }
+
+    /// The hash of event and id; `None` when there is no id to tell records apart by.
+    fn identity(&self, arena: &Arena) -> Option<Hash> {
+        let own = self.id.text(arena).filter(|id| !id.is_empty());
+        // Feedback has ids of its own; those of its search would make one of all votes.
+        let id = if self.kind == EventKind::Feedback {
+            own
+        } else {
+            own.or(self.search_request_id)
+        }?;
+        let event = self.event.unwrap_or_default();
+        Some(hash_text(format!("{event}\n{id}").as_bytes()))
+    }
+}
+
+/// Times from 1970 to the end of 2199: what lies outside is a mistake, and would make a partition of its own.
+fn is_usable(micros: &i64) -> bool {
+    const YEAR_2200: i64 = 7_258_118_400_000_000;
+    (0..YEAR_2200).contains(micros)
+}
+
+fn in_margin(window: &Window, margin: TimeDelta, time: DateTime<Utc>) -> bool {
+    // Both ends of what was asked for may be inclusive.
+    window.start() - margin <= time && time <= window.end() + margin
+}
+
+/// What to say of a text that is no object: that, if it is JSON at all.
+fn not_an_object(text: &str, at: usize, expected: &'static str) -> Reason {
+    match serde_json::from_str::<&serde_json::value::RawValue>(text) {
+        Ok(_) => Reason::NotAnObject,
+        Err(_) if text.trim().is_empty() => Reason::InvalidJson {
+            at,
+            expected: "a record",
+        },
+        Err(_) => Reason::InvalidJson { at, expected },
+    }
+}
+
+fn shortened(value: &Value<'_>) -> String {
+    if value.kind == Kind::Absent {
+        return "no such field".to_owned();
+    }
+    let mut text: String = value.raw.chars().take(60).collect();
+    if text.len() < value.raw.len() {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use answerlake_model::Table;
+    use arrow::array::AsArray;
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::frame::BlockReader;
+
+    const SEARCH: &str = r#"{"_id":"fsh-1","query":"how?","searchRequestId":"fsh-1","event":"search","comments":{"tags":[]},"selectedFacets":[],
+        "botId":"st-1","timeStampValue":1751105958209,"createdOn":"2025-06-28T10:19:18.209Z","isDev":false,"lMod":"2025-06-28T10:19:18.000Z","__v":0,
+        "answerDebug":[{"_id":"fad-1","searchRequestId":"fsh-1","createdOn":"2025-06-28T10:19:18.217Z","generativeChunksCount":2,"extractiveChunks":[],
+          "generativeChunks":[
+            {"score":0.75,"chunkText":"one\n<b>","sentToLLM":true,"chunkFrequency":"0","moreInfo":[{"key":"Chunk Title","value":""}],"additionalInfo":{"chunkId":"chk-a"}},
+            {"score":1,"chunkText":"two","sentToLLM":false,"moreInfo":[{"key":"Chunk Title","value":"T"},{"key":"Page Number","value":3}]}],
+          "chunksSentToLLM":1,"prompt":"Rules\nchk-1: one","llmResponse":{
+            "responseDetails":{"completionText":{"answer":"[chk-1] so","chunkIds":["chk-1"]},"moreInfo":[{"key":"LLM Response Id","value":"llm-1"}]},
+            "responseTime":{"moreInfo":[{"key":"Completion Time","value":8963.1632}]}}}]}"#;
+    const FEEDBACK: &str = r#"{"_id":"685fc1ae","query":"how?","searchRequestId":"fsh-1","event":"thumbsDown","comments":{"tags":["Wrong"]},
+        "botId":"st-1","timeStampValue":1751105966740,"createdOn":"2025-06-28T10:19:26.740Z","__v":0}"#;
+
+    fn config() -> DecodeConfig {
+        DecodeConfig {
+            app: AppAssignment::FromRecords,
+            window: None,
+            grain: Grain::Day,
+            prompt: PromptLayout::Parts,
+            max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+        }
+    }
+
+    fn decode(config: DecodeConfig, records: &[&str]) -> DecodedBlock {
+        let fragment = format!("[{}]", records.join(","));
+        let block = BlockReader::new(fragment.as_bytes())
+            .next()
+            .unwrap()
+            .unwrap();
+        Decoder::new(config).decode(block, 1)
+    }
+
+    /// The rows of `table` in the first partition, `column=value` by row, nulls left out.
+    fn rows(block: &DecodedBlock, table: Table) -> Vec<String> {
+        let batch = block.partitions[0].batches[table].as_ref().unwrap();
+        let schema = batch.schema();
+        (0..batch.num_rows())
+            .map(|row| {
+                let shown = schema
+                    .fields()
+                    .iter()
+                    .zip(batch.columns())
+                    .filter(|(_, array)| array.is_valid(row))
+                    .map(|(field, array)| {
+                        let plain = match field.data_type() {
+                            DataType::Timestamp(unit, _) => {
+                                arrow::compute::cast(array, &DataType::Timestamp(*unit, None))
+                                    .unwrap()
+                            }
+                            _ => array.clone(),
+                        };
+                        format!(
+                            "{}={}",
+                            field.name(),
+                            arrow::util::display::array_value_to_string(&plain, row).unwrap()
+                        )
+                    });
+                shown.collect::<Vec<_>>().join(" | ")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_search_fills_four_tables_and_leaves_nothing_over() {
+        let block = decode(config(), &[SEARCH]);
+        assert_eq!(
+            block.partitions[0].key.to_string(),
+            "app_id=st-1/dt=2025-06-28"
+        );
+        assert_eq!(
+            rows(&block, Table::Queries),
+            [
+                "query_id=fsh-1 | record_id=fsh-1 | created_at=2025-06-28T10:19:18.209 | query_text=how? | answer_count=1 | is_dev=false | \
+              bot_id=st-1 | comment_tags=[] | selected_facets=[] | modified_at=2025-06-28T10:19:18 | doc_version=0"
+            ]
+        );
+        assert_eq!(
+            rows(&block, Table::Answers),
+            [
+                "query_id=fsh-1 | record_id=fsh-1 | answer_id=fad-1 | created_at=2025-06-28T10:19:18.209 | position=1 | \
+              answered_at=2025-06-28T10:19:18.217 | generative_chunk_count=2 | chunks_sent_to_llm=1"
+            ]
+        );
+        let shared = "query_id=fsh-1 | record_id=fsh-1 | answer_id=fad-1 | created_at=2025-06-28T10:19:18.209 | answer_position=1";
+        assert_eq!(
+            rows(&block, Table::Chunks),
+            [
+                format!(
+                    "{shared} | kind=generative | position=1 | cited=true | score=0.75 | sent_to_llm=true | frequency=0 | chunk_title= | chunk_id=chk-a | text=one\n<b>"
+                ),
+                format!(
+                    "{shared} | kind=generative | position=2 | cited=false | score=1.0 | sent_to_llm=false | page_number=3 | chunk_title=T | text=two"
+                ),
+            ]
+        );
+        assert_eq!(
+            rows(&block, Table::LlmCalls),
+            [format!(
+                "{shared} | prompt_parts=[Rules\n, chk-1, : one] | completion_text=[chk-1] so | cited_positions=[1] | has_completion=true | response_id=llm-1 | completion_time_ms=8963.1632"
+            )]
+        );
+        assert!(block.partitions[0].batches[Table::Feedback].is_none());
+    }
+
+    #[test]
+    fn feedback_and_other_events_have_their_tables() {
+        let click = r#"{"_id":"c1","event":"citationClick","createdOn":"2025-06-28T11:00:00.000Z","botId":"st-1","chunk": "chk-1"}"#;
+        let block = decode(config(), &[FEEDBACK, click]);
+        assert_eq!(
+            rows(&block, Table::Feedback),
+            [
+                "feedback_id=685fc1ae | query_id=fsh-1 | created_at=2025-06-28T10:19:26.740 | event=thumbsDown | tags=[Wrong] | query_text=how? | bot_id=st-1 | doc_version=0"
+            ]
+        );
+        assert_eq!(
+            rows(&block, Table::Events),
+            [format!(
+                "record_id=c1 | created_at=2025-06-28T11:00:00 | event=citationClick | record={}",
+                click.replace(": ", ":")
+            )]
+        );
+    }
+
+    /// `extra` of the only row of a table.
+    fn extra(block: &DecodedBlock, table: Table) -> Option<String> {
+        let batch = block.partitions[0].batches[table].as_ref().unwrap();
+        let column = batch.column_by_name("extra").unwrap();
+        column
+            .is_valid(0)
+            .then(|| column.as_string::<i32>().value(0).to_owned())
+    }
+
+    #[test]
+    fn what_the_columns_do_not_hold_stands_in_extra() {
+        let cases = [
+            (
+                Table::Queries,
+                r#""isDev":false"#,
+                r#""isDev":false,"new~/key":{"a": [1]}"#,
+                r#"{"/new~0~1key":{"a":[1]}}"#,
+            ),
+            (
+                Table::Queries,
+                r#""isDev":false"#,
+                r#""isDev":null,"language":null,"model":7"#,
+                r#"{"/model":7,"/language":null,"/isDev":null}"#,
+            ),
+            (
+                Table::Queries,
+                r#""comments":{"tags":[]}"#,
+                r#""comments":{}"#,
+                r#"{"/comments":{}}"#,
+            ),
+            (
+                Table::Queries,
+                r#""comments":{"tags":[]}"#,
+                r#""comments":{"tags":"x","text":"y"}"#,
+                r#"{"/comments/tags":"x","/comments/text":"y"}"#,
+            ),
+            (
+                Table::Queries,
+                r#""query":"how?""#,
+                r#""query":"\ud800""#,
+                r#"{"/query":"\ud800"}"#,
+            ),
+            (
+                Table::Queries,
+                r#""timeStampValue":1751105958209,"#,
+                "",
+                r#"{"absent":["/timeStampValue"]}"#,
+            ),
+            (
+                Table::Queries,
+                r#""__v":0"#,
+                r#""__v":0,"__v":1"#,
+                "verbatim",
+            ),
+            (
+                Table::Answers,
+                r#""extractiveChunks":[]"#,
+                r#""extractiveChunks":[7]"#,
+                r#"{"/extractiveChunks/0":7}"#,
+            ),
+            (
+                Table::Answers,
+                r#""extractiveChunks":[],"#,
+                "",
+                r#"{"absent":["/extractiveChunks"]}"#,
+            ),
+            (
+                Table::Answers,
+                r#""chunksSentToLLM":1"#,
+                r#""chunksSentToLLM":["chk-1"]"#,
+                r#"{"/chunksSentToLLM":["chk-1"]}"#,
+            ),
+            (
+                Table::Chunks,
+                r#""score":0.75"#,
+                r#""score":"0.75""#,
+                r#"{"/score":"0.75"}"#,
+            ),
+            (
+                Table::Chunks,
+                r#"[{"key":"Chunk Title","value":""}]"#,
+                r#"[{"key":"Chunk Title"}]"#,
+                r#"{"/moreInfo":[{"key":"Chunk Title"}]}"#,
+            ),
+            (
+                Table::Chunks,
+                r#"{"chunkId":"chk-a"}"#,
+                "{}",
+                r#"{"/additionalInfo":{}}"#,
+            ),
+            (
+                Table::LlmCalls,
+                r#""prompt":"Rules\nchk-1: one""#,
+                r#""prompt":{"promptText":"x","moreInfo":[],"model":"m"}"#,
+                r#"{"/prompt/model":"m"}"#,
+            ),
+            (
+                Table::LlmCalls,
+                r#""prompt":"Rules\nchk-1: one""#,
+                r#""prompt":{"promptText":[{"role":"user"}]}"#,
+                r#"{"/prompt/promptText":[{"role":"user"}],"absent":["/prompt/moreInfo"]}"#,
+            ),
+            (
+                Table::LlmCalls,
+                r#","chunkIds":["chk-1"]"#,
+                r#","chunkIds":null"#,
+                r#"{"/llmResponse/responseDetails/completionText/chunkIds":null}"#,
+            ),
+            (
+                Table::LlmCalls,
+                r#""value":8963.1632"#,
+                r#""value":"8963""#,
+                r#"{"/llmResponse/responseTime/moreInfo":[{"key":"Completion Time","value":"8963"}]}"#,
+            ),
+        ];
+        for (table, documented, drifted, expected) in cases {
+            assert!(SEARCH.contains(documented), "{documented}");
+            let block = decode(config(), &[&SEARCH.replacen(documented, drifted, 1)]);
+            assert_eq!(block.dead_letters, [], "{drifted}");
+            let extra = extra(&block, table).unwrap_or_default();
+            assert!(
+                extra == expected
+                    || expected == "verbatim" && extra.starts_with("{\"verbatim\":{\"\":\"{"),
+                "{drifted}: {extra}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_citation_is_unknown_where_labels_may_count_otherwise() {
+        let cited = |search: &str| {
+            let block = decode(config(), &[search]);
+            let batch = block.partitions[0].batches[Table::Chunks].clone().unwrap();
+            let column = batch.column_by_name("cited").unwrap().as_boolean().clone();
+            column.iter().collect::<Vec<_>>()
+        };
+        assert_eq!(cited(SEARCH), [Some(true), Some(false)]);
+        let second_sent = SEARCH
+            .replace(r#""sentToLLM":true"#, r#""sentToLLM":0"#)
+            .replace(r#""sentToLLM":false"#, r#""sentToLLM":true"#);
+        assert_eq!(cited(&second_sent), [None, None]);
+        assert_eq!(
+            cited(&SEARCH.replace(r#","chunkIds":["chk-1"]"#, "")),
+            [None, None]
+        );
+    }
+
+    #[test]
+    fn records_go_by_their_time() {
+        let at = |time: &str| {
+            format!(r#"{{"_id":"x","event":"e","botId":"st-1","createdOn":"{time}"}}"#)
+        };
+        let window = Window::try_new(
+            "2025-06-28T00:00:00Z".parse().unwrap(),
+            "2025-06-30T00:00:00Z".parse().unwrap(),
+        )
+        .unwrap();
+        let config = DecodeConfig {
+            window: Some((window, TimeDelta::seconds(1))),
+            app: AppAssignment::Fixed(AppId::try_new("st-9").unwrap()),
+            ..config()
+        };
+        let times = [
+            "2025-06-27T23:59:58.999Z",
+            "2025-06-27T23:59:59.000Z",
+            "2025-06-28T00:00:00.000Z",
+            "2025-06-28T23:59:59.999Z",
+            "2025-06-29T00:00:00.000Z",
+            "2025-06-30T00:00:01.000Z",
+            "2025-07-05T00:00:00.000Z",
+        ];
+        let records: Vec<String> = times.iter().map(|time| at(time)).collect();
+        let block = decode(
+            config,
+            &records.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        let found: Vec<_> = block
+            .partitions
+            .iter()
+            .map(|rows| {
+                (
+                    rows.key.to_string(),
+                    rows.records
+                        .iter()
+                        .map(|record| record.record)
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("app_id=st-9/dt=2025-06-28".to_owned(), vec![3, 4]),
+                ("app_id=st-9/dt=2025-06-29".to_owned(), vec![5])
+            ]
+        );
+        assert_eq!(block.margin, 2);
+        assert_eq!(
+            block
+                .strays
+                .iter()
+                .map(|stray| stray.partition.to_string())
+                .collect::<Vec<_>>(),
+            ["app_id=st-9/dt=2025-06-27", "app_id=st-9/dt=2025-07-05"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_says_why_and_the_others_load() {
+        let block = decode(
+            config(),
+            &[
+                "NaN",
+                "7",
+                r#"{"_id": bare}"#,
+                r#"{"_id":"a","botId":"st-1","createdOn":"yesterday"}"#,
+                r#"{"_id":"a","botId":"st-1","createdOn":"1066-10-14T00:00:00.000Z"}"#,
+                r#"{"event":"thumbsUp","searchRequestId":"fsh-1","botId":"st-1","createdOn":"2025-06-28T00:00:00.000Z"}"#,
+                r#"{"_id":"a","createdOn":"2025-06-28T00:00:00.000Z"}"#,
+                FEEDBACK,
+                "",
+            ],
+        );
+        let letters: Vec<_> = block.dead_letters.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            letters,
+            [
+                "fragment 1, record 1: expected an object at byte 0 of the record",
+                "fragment 1, record 2: expected an object",
+                "fragment 1, record 3: expected a value at byte 8 of the record",
+                "fragment 1, record 4: field `createdOn`: expected a UTC time between 1970 and 2200, got \"yesterday\"",
+                "fragment 1, record 5: field `createdOn`: expected a UTC time between 1970 and 2200, got \"1066-10-14T00:00:00.000Z\"",
+                "fragment 1, record 6: field `_id`: expected text, got no such field",
+                "fragment 1, record 7: field `botId`: expected an app id, got no such field",
+                "fragment 1, record 9: expected a record at byte 0 of the record",
+            ]
+        );
+        assert_eq!(block.decoded, 9);
+        assert_eq!(rows(&block, Table::Feedback).len(), 1);
+        let broken = Decoder::new(config()).decode(
+            RecordBlock {
+                bytes: b"{\"a\":\"\xFF\"}".to_vec(),
+                records: vec![0..9],
+                records_before: 0,
+            },
+            1,
+        );
+        assert_eq!(broken.dead_letters[0].reason, Reason::InvalidUtf8 { at: 6 });
+        let large = Decoder::new(DecodeConfig {
+            max_record_bytes: 8,
+            ..config()
+        })
+        .decode(
+            RecordBlock {
+                bytes: b"{\"a\":123}".to_vec(),
+                records: vec![0..9],
+                records_before: 0,
+            },
+            1,
+        );
+        assert_eq!(
+            large.dead_letters[0].reason,
+            Reason::TooLarge {
+                bytes: 9,
+                max_bytes: 8
+            }
+        );
+    }
+
+    #[test]
+    fn identity_is_event_and_id_and_the_hash_is_the_value() {
+        let pretty = serde_json::to_string_pretty(
+            &serde_json::from_str::<serde_json::Value>(SEARCH).unwrap(),
+        )
+        .unwrap();
+        let other = SEARCH.replace("\"how?\"", "\"why?\"");
+        let block = decode(config(), &[SEARCH, &pretty, &other, FEEDBACK]);
+        let records = &block.partitions[0].records;
+        assert_eq!(records[0].identity, records[1].identity);
+        assert_eq!(records[0].hash, records[1].hash);
+        assert_eq!(records[0].identity, records[2].identity);
+        assert_ne!(records[0].hash, records[2].hash);
+        assert_ne!(records[0].identity, records[3].identity);
+        assert_eq!(records[1].row_ends[Table::Chunks], 4);
+        assert_eq!(records[3].row_ends[Table::Chunks], 6);
+        assert_eq!(records[3].row_ends[Table::Feedback], 1);
+    }
+}

@@ -1,0 +1,44 @@
+//! What can be wrong with a fragment as a whole. What is wrong with one record makes a dead letter instead.
+
+use std::io;
+
+/// A fragment that cannot be cut into records; it fails its window, for what it held is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FragmentError {
+    /// The bytes could not be read.
+    #[error("the fragment cannot be read")]
+    Read(#[source] io::Error),
+    /// It is no JSON array, no lines of JSON and no object around an array.
+    #[error("the fragment is no export: expected a JSON array of records, got `{found}`")]
+    NotAnExport {
+        /// How it begins, at most 80 characters.
+        found: String,
+    },
+    /// It ends inside the array.
+    #[error(
+        "the fragment is cut short: it ends after {records} whole records and {bytes} bytes, before its closing bracket"
+    )]
+    CutShort {
+        /// Records delimited before the end.
+        records: u64,
+        /// Bytes read.
+        bytes: u64,
+    },
+    /// Something follows the closing bracket.
+    #[error("the fragment goes on after its closing bracket, at byte {at}, with `{found}`")]
+    TrailingData {
+        /// Offset of the first such byte.
+        at: u64,
+        /// How it goes on, at most 80 characters.
+        found: String,
+    },
+}
+
+impl FragmentError {
+    /// Whether fetching the fragment again may help.
+    pub fn is_retryable(&self) -> bool {
+        // A body that went wrong on the way looks like any of these; only our own disk does not.
+        !matches!(self, Self::Read(_))
+    }
+}

@@ -1,0 +1,586 @@
+//! Cuts the bytes of a fragment into blocks of whole records, without looking into them.
+//!
+//! Delimiting needs no parser: outside of strings, brackets nest, and an element ends at a comma or at the bracket that
+//! closes the array. So a record that is no valid JSON is still delimited, its neighbours load, and a fragment of any
+//! size passes through memory block by block.
+//!
+//! Accepted are the vendor's JSON array, lines of JSON objects, and an object that wraps the array (the vendor
+//! documents the first alone; its sibling APIs answer in the other two).
+
+use std::io::Read;
+use std::ops::Range;
+
+use crate::error::FragmentError;
+
+/// How many bytes of records a block holds at least, unless it is the last.
+///
+/// Fixed, since the cuts show in the bytes of data files: large enough that a thread has work for some milliseconds,
+/// small enough that a few blocks a thread stay far below `run.memory`.
+pub const BLOCK_BYTES: usize = 4 * 1024 * 1024;
+
+/// Some whole records of a fragment, one after the other.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RecordBlock {
+    /// Bytes that the records lie in.
+    pub bytes: Vec<u8>,
+    /// Where each record stands in `bytes`.
+    pub records: Vec<Range<usize>>,
+    /// How many records of the fragment came before.
+    pub records_before: u64,
+}
+
+/// Iterates over the blocks of one fragment; after an error there are no more.
+#[derive(Debug)]
+pub struct BlockReader<R> {
+    source: R,
+    block_bytes: usize,
+    buffer: Vec<u8>,
+    /// Bytes of the fragment that came before `buffer`.
+    bytes_before: u64,
+    /// How far `buffer` has been looked at.
+    at: usize,
+    state: State,
+    form: Form,
+    records: Vec<Range<usize>>,
+    records_before: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first bracket.
+    Start,
+    /// Before the first element of the array, which may have none.
+    Opened,
+    /// Before an element.
+    Between,
+    /// Inside the element that starts at `start`.
+    Inside {
+        start: usize,
+        depth: usize,
+        in_string: bool,
+    },
+    /// After the array, in the rest of what wraps it.
+    Closing { depth: usize, in_string: bool },
+    /// After the end.
+    Closed,
+    /// All has been handed out.
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Array,
+    WrappedArray,
+    Lines,
+}
+
+/// What a look at the buffer came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A block is complete.
+    Block,
+    /// All has been looked at.
+    ReadMore,
+}
+
+impl<R: Read> BlockReader<R> {
+    /// Reads the fragment that `source` gives.
+    pub fn new(source: R) -> Self {
+        Self {
+            source,
+            block_bytes: BLOCK_BYTES,
+            buffer: Vec::new(),
+            bytes_before: 0,
+            at: 0,
+            state: State::Start,
+            form: Form::Array,
+            records: Vec::new(),
+            records_before: 0,
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<RecordBlock>, FragmentError> {
+        while self.scan()? == Step::ReadMore {
+            if !self.fill()? {
+                return self.end();
+            }
+        }
+        Ok(Some(self.take_block()))
+    }
+
+    /// Reads more; `false` at the end of the fragment.
+    fn fill(&mut self) -> Result<bool, FragmentError> {
+        // Somewhat more than a block at first, so that the record that completes it is mostly at hand; never less
+        // than tells what the fragment is.
+        const START_BYTES: usize = 512;
+        let ahead = (self.block_bytes + self.block_bytes / 4).max(START_BYTES);
+        let want = match self.state {
+            State::Start => ahead,
+            _ => ahead
+                .checked_sub(self.buffer.len())
+                .filter(|want| *want > 0)
+                .unwrap_or(self.block_bytes),
+        };
+        self.buffer.reserve(want);
+        let read = (&mut self.source)
+            .take(want as u64)
+            .read_to_end(&mut self.buffer);
+        Ok(read.map_err(FragmentError::Read)? > 0)
+    }
+
+    fn scan(&mut self) -> Result<Step, FragmentError> {
+        loop {
+            match self.state {
+                State::Start => {
+                    if self.start()? == Step::ReadMore {
+                        return Ok(Step::ReadMore);
+                    }
+                }
+                State::Opened | State::Between => match self.peek() {
+                    None => return Ok(Step::ReadMore),
+                    Some(b']') if self.state == State::Opened => {
+                        self.at += 1;
+                        self.close();
+                    }
+                    Some(byte) if self.form == Form::Lines && byte != b'{' => {
+                        return Err(self.trailing_data());
+                    }
+                    Some(_) => {
+                        self.state = State::Inside {
+                            start: self.at,
+                            depth: 0,
+                            in_string: false,
+                        }
+                    }
+                },
+                State::Inside {
+                    start,
+                    depth,
+                    in_string,
+                } => {
+                    if !self.element(start, depth, in_string) {
+                        return Ok(Step::ReadMore);
+                    }
+                    if self
+                        .records
+                        .last()
+                        .is_some_and(|last| last.end >= self.block_bytes)
+                    {
+                        return Ok(Step::Block);
+                    }
+                }
+                State::Closing { depth, in_string } => {
+                    let mut nesting = Nesting {
+                        at: self.at,
+                        depth,
+                        in_string,
+                    };
+                    let closed =
+                        nesting.run(&self.buffer, |byte, depth| byte == b'}' && depth == 0);
+                    self.at = nesting.at;
+                    if !closed {
+                        self.state = State::Closing {
+                            depth: nesting.depth,
+                            in_string: nesting.in_string,
+                        };
+                        return Ok(Step::ReadMore);
+                    }
+                    self.at += 1;
+                    self.state = State::Closed;
+                }
+                State::Closed | State::Done => match self.peek() {
+                    None => return Ok(Step::ReadMore),
+                    Some(_) => return Err(self.trailing_data()),
+                },
+            }
+        }
+    }
+
+    /// Finds out what the fragment is.
+    fn start(&mut self) -> Result<Step, FragmentError> {
+        const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+        if self.at == 0 && self.buffer.starts_with(BYTE_ORDER_MARK) {
+            self.at = BYTE_ORDER_MARK.len();
+        }
+        match self.peek() {
+            None => return Ok(Step::ReadMore),
+            Some(b'[') => {
+                self.at += 1;
+                self.state = State::Opened;
+            }
+            Some(b'{') => match classify(&self.buffer[self.at..]) {
+                None => return Ok(Step::ReadMore),
+                Some(Object::Record) => {
+                    self.form = Form::Lines;
+                    self.state = State::Between;
+                }
+                Some(Object::Wrapper { array_at }) => {
+                    self.form = Form::WrappedArray;
+                    self.at += array_at + 1;
+                    self.state = State::Opened;
+                }
+                Some(Object::Neither) => return Err(self.not_an_export()),
+            },
+            Some(_) => return Err(self.not_an_export()),
+        }
+        Ok(Step::Block)
+    }
+
+    /// Goes on inside an element; `true` once it has ended.
+    fn element(&mut self, start: usize, depth: usize, in_string: bool) -> bool {
+        let mut nesting = Nesting {
+            at: self.at,
+            depth,
+            in_string,
+        };
+        let lines = self.form == Form::Lines;
+        let ended = nesting.run(&self.buffer, |byte, depth| match byte {
+            b'}' => lines && depth == 1,
+            b',' | b']' => !lines && depth == 0,
+            _ => false,
+        });
+        self.at = nesting.at;
+        if !ended {
+            self.state = State::Inside {
+                start,
+                depth: nesting.depth,
+                in_string: nesting.in_string,
+            };
+            return false;
+        }
+        let last = self.buffer[self.at];
+        self.at += 1;
+        self.records
+            .push(start..if lines { self.at } else { self.at - 1 });
+        self.state = State::Between;
+        if last == b']' {
+            self.close();
+        }
+        true
+    }
+
+    fn close(&mut self) {
+        self.state = match self.form {
+            Form::WrappedArray => State::Closing {
+                depth: 0,
+                in_string: false,
+            },
+            Form::Array | Form::Lines => State::Closed,
+        };
+    }
+
+    /// Hands out the records delimited so far.
+    fn take_block(&mut self) -> RecordBlock {
+        let rest = self.buffer.split_off(self.at);
+        let bytes = std::mem::replace(&mut self.buffer, rest);
+        let records = std::mem::take(&mut self.records);
+        let block = RecordBlock {
+            records_before: self.records_before,
+            bytes,
+            records,
+        };
+        self.bytes_before += block.bytes.len() as u64;
+        self.records_before += block.records.len() as u64;
+        self.at = 0;
+        block
+    }
+
+    /// Decides, where the bytes end, whether that is the end.
+    fn end(&mut self) -> Result<Option<RecordBlock>, FragmentError> {
+        match (self.state, self.form) {
+            (State::Closed, _) | (State::Between, Form::Lines) => {
+                self.state = State::Done;
+                Ok((!self.records.is_empty()).then(|| self.take_block()))
+            }
+            (State::Done, _) => Ok(None),
+            (State::Start, _) => Err(self.not_an_export()),
+            _ => Err(FragmentError::CutShort {
+                records: self.records_before + self.records.len() as u64,
+                bytes: self.bytes_before + self.buffer.len() as u64,
+            }),
+        }
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        while self
+            .buffer
+            .get(self.at)
+            .is_some_and(u8::is_ascii_whitespace)
+        {
+            self.at += 1;
+        }
+        self.buffer.get(self.at).copied()
+    }
+
+    fn not_an_export(&self) -> FragmentError {
+        FragmentError::NotAnExport {
+            found: preview(&self.buffer[self.at..]),
+        }
+    }
+
+    fn trailing_data(&self) -> FragmentError {
+        FragmentError::TrailingData {
+            at: self.bytes_before + self.at as u64,
+            found: preview(&self.buffer[self.at..]),
+        }
+    }
+}
+
+impl<R: Read> Iterator for BlockReader<R> {
+    type Item = Result<RecordBlock, FragmentError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.state == State::Done {
+            return None;
+        }
+        let step = self.advance();
+        if step.is_err() {
+            self.state = State::Done;
+        }
+        step.transpose()
+    }
+}
+
+/// A walk over JSON text that knows strings and brackets, and nothing else.
+struct Nesting {
+    at: usize,
+    depth: usize,
+    in_string: bool,
+}
+
+impl Nesting {
+    /// Walks on to a byte outside of strings that `stops`, given the depth it stands at, and stays on it; `false`
+    /// when the bytes end before.
+    fn run(&mut self, bytes: &[u8], stops: impl Fn(u8, usize) -> bool) -> bool {
+        while self.at < bytes.len() {
+            if self.in_string {
+                let Some(offset) = memchr::memchr2(b'"', b'\\', &bytes[self.at..]) else {
+                    self.at = bytes.len();
+                    return false;
+                };
+                self.at += offset;
+                if bytes[self.at] == b'"' {
+                    self.in_string = false;
+                    self.at += 1;
+                } else if self.at + 1 < bytes.len() {
+                    self.at += 2;
+                } else {
+                    // What is escaped has not been read yet; the walk goes on from the backslash.
+                    return false;
+                }
+                continue;
+            }
+            let byte = bytes[self.at];
+            if stops(byte, self.depth) {
+                return true;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            self.at += 1;
+        }
+        false
+    }
+}
+
+/// What the object that a fragment begins with is.
+enum Object {
+    /// The first of several lines.
+    Record,
+    /// It wraps the array whose bracket stands at `array_at`.
+    Wrapper { array_at: usize },
+    /// An error, most likely.
+    Neither,
+}
+
+/// Looks at the members of an object until one tells what it is; `None` when the bytes end before.
+fn classify(bytes: &[u8]) -> Option<Object> {
+    const RECORD_KEYS: [&[u8]; 5] = [
+        b"_id",
+        b"event",
+        b"createdOn",
+        b"searchRequestId",
+        b"timeStampValue",
+    ];
+    const ERROR_KEYS: [&[u8]; 4] = [b"errors", b"error", b"analyticsError", b"errorMessage"];
+    let white_space = |mut at: usize| {
+        while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
+            at += 1;
+        }
+        at
+    };
+    let mut at = 1;
+    loop {
+        at = white_space(at);
+        if *bytes.get(at)? != b'"' {
+            return Some(Object::Neither);
+        }
+        let mut end = Nesting {
+            at: at + 1,
+            depth: 0,
+            in_string: true,
+        };
+        // The key ends where the walk meets the first byte outside of its quotes.
+        if !end.run(bytes, |_, _| true) {
+            return None;
+        }
+        let key = &bytes[at + 1..end.at - 1];
+        if RECORD_KEYS.contains(&key) {
+            return Some(Object::Record);
+        }
+        if ERROR_KEYS.contains(&key) {
+            return Some(Object::Neither);
+        }
+        at = white_space(end.at);
+        if *bytes.get(at)? != b':' {
+            return Some(Object::Neither);
+        }
+        at = white_space(at + 1);
+        if *bytes.get(at)? == b'[' {
+            return Some(Object::Wrapper { array_at: at });
+        }
+        let mut value = Nesting {
+            at,
+            depth: 0,
+            in_string: false,
+        };
+        if !value.run(bytes, |byte, depth| {
+            depth == 0 && matches!(byte, b',' | b'}')
+        }) {
+            return None;
+        }
+        if bytes[value.at] == b'}' {
+            return Some(Object::Neither);
+        }
+        at = value.at + 1;
+    }
+}
+
+/// How bytes begin, for a message.
+fn preview(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "nothing".to_owned();
+    }
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
+    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.chars().count() > 80 {
+        words = words.chars().take(79).chain(['…']).collect();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads `text` in blocks of at least `block_bytes`, from a source that gives a few bytes at a time.
+    fn records(text: &str, block_bytes: usize) -> Result<Vec<String>, String> {
+        let mut reader = BlockReader::new(text.as_bytes());
+        reader.block_bytes = block_bytes;
+        let mut records = Vec::new();
+        for block in reader {
+            let block = block.map_err(|error| error.to_string())?;
+            assert_eq!(block.records_before as usize, records.len());
+            records.extend(block.records.iter().map(|range| {
+                String::from_utf8_lossy(&block.bytes[range.clone()])
+                    .trim()
+                    .to_owned()
+            }));
+        }
+        Ok(records)
+    }
+
+    #[test]
+    fn all_forms_give_the_same_records() {
+        let expected = [r#"{"_id":"a]","x":["{",1]}"#, r#"{"_id":"b\"},","y":{}}"#];
+        let [a, b] = expected;
+        for text in [
+            format!("[{a},{b}]"),
+            format!("\u{FEFF} [\n {a} ,\n {b}\n]\n"),
+            format!("{a}\n{b}\n"),
+            format!("{a}\r\n{b}"),
+            format!(
+                "{{\"total\": 2, \"note\": \"[\", \"records\": [{a},{b}], \"more\": {{\"z\": \"}}\"}}}}\n"
+            ),
+        ] {
+            for block_bytes in [1, 7, 1000] {
+                assert_eq!(records(&text, block_bytes).unwrap(), expected, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_still_delimited() {
+        // A bracket that is never closed takes its neighbours with it, and the fragment is fetched again.
+        assert_eq!(
+            records("[1, NaN, {\"a\":[}, 2]", 1).unwrap_err(),
+            "the fragment is cut short: it ends after 2 whole records and 20 bytes, before its closing bracket"
+        );
+        assert_eq!(records("[{}},{\"b\":1]", 1), Err("the fragment is cut short: it ends after 1 whole records and 12 bytes, before its closing bracket".to_owned()));
+        assert_eq!(
+            records("[{}},NaN,,[1],]", 1).unwrap(),
+            ["{}}", "NaN", "", "[1]", ""]
+        );
+        assert_eq!(records("[]", 1).unwrap(), [""; 0]);
+        assert_eq!(records("{\"items\":[]}", 1).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_export_says_what_it_is() {
+        let error = |text| records(text, 10).unwrap_err();
+        let html = "<html>\n<body>Service unavailable: please try again in a few minutes, or ask your administrator</body>";
+        assert_eq!(
+            error(html),
+            "the fragment is no export: expected a JSON array of records, got `<html> <body>Service unavailable: please try again in a few minutes, or ask you…`"
+        );
+        assert_eq!(
+            error(""),
+            "the fragment is no export: expected a JSON array of records, got `nothing`"
+        );
+        assert_eq!(
+            error("{\"errors\":[{\"msg\":\"gone\"}]}"),
+            "the fragment is no export: expected a JSON array of records, got `{\"errors\":[{\"msg\":\"gone\"}]}`"
+        );
+        assert_eq!(
+            error("{}"),
+            "the fragment is no export: expected a JSON array of records, got `{}`"
+        );
+        assert_eq!(
+            error("[{\"a\":1},{\"a\""),
+            "the fragment is cut short: it ends after 1 whole records and 13 bytes, before its closing bracket"
+        );
+        assert_eq!(
+            error("[1] [2]"),
+            "the fragment goes on after its closing bracket, at byte 4, with `[2]`"
+        );
+        assert_eq!(
+            error("{\"_id\":1} x"),
+            "the fragment goes on after its closing bracket, at byte 10, with `x`"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_out_as_they_went_in(values in prop::collection::vec(any::<(String, u8)>(), 0..20), block_bytes in 1_usize..200, pretty: bool) {
+            let values: Vec<_> = values.into_iter().map(|(text, number)| serde_json::json!({"text": text, "list": [number, {"deep": text}]})).collect();
+            let text = if pretty { serde_json::to_string_pretty(&values) } else { serde_json::to_string(&values) }.unwrap();
+            let read: Vec<serde_json::Value> = records(&text, block_bytes).unwrap().iter().map(|record| serde_json::from_str(record).unwrap()).collect();
+            prop_assert_eq!(read, values);
+        }
+
+        #[test]
+        fn a_cut_is_always_noticed(values in prop::collection::vec(any::<String>(), 1..6), at in 0.0_f64..1.0) {
+            let text = serde_json::to_string(&values.iter().map(|text| serde_json::json!({"t": text})).collect::<Vec<_>>()).unwrap();
+            let mut end = (text.len() as f64 * at) as usize;
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            prop_assert!(records(&text[..end], 16).is_err());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Fragment bytes in, record batches out: no network, no clock, no tokio. The same bytes give the same batches.
+//!
+//! ```text
+//! bytes of a fragment
+//!   -> blocks of delimited records      frame      sequential, bounded memory
+//!   -> records, read once               record     (json, digest)
+//!   -> rows of each table               flatten    (column, extra, prompt)
+//!   -> record batches by partition      batch
+//! ```
+//!
+//! [`frame::BlockReader`] cuts the bytes into blocks of whole records; [`Decoder::decode`] turns a block into batches, and
+//! blocks can be decoded on as many threads as there are. A record that cannot be loaded becomes a
+//! [`DeadLetter`] and the others load.
+
+// The tables, column by column, and where each column comes from.
+pub mod schema;
+// Cuts a fragment's bytes into blocks of delimited records.
+pub mod frame;
+// Decodes a block: each record to its partition's batches, or aside.
+mod decode;
+// JSON text, read once, hashed on the way.
+mod json;
+// A record's members at their places.
+mod record;
+// Rows of each table, out of a record.
+mod flatten;
+// One row in the making.
+mod row;
+// Which chunks a completion cites.
+mod citation;
+// The vendor's lists of keys and values.
+mod more_info;
+// What the columns do not hold.
+mod extra;
+// Where a prompt is cut into parts.
+mod prompt;
+// Column builders, and how JSON values become theirs.
+mod column;
+// Row builders of all tables, finished as record batches.
+mod batch;
+// Hashes of JSON by value.
+mod digest;
+// A record set aside, with its reason.
+mod dead_letter;
+// What can be wrong with a fragment.
+mod error;
+
+pub use dead_letter::{DeadLetter, Reason};
+pub use decode::{
+    AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
+};
+pub use digest::{Hash, content_digest};
+pub use error::FragmentError;
+pub use schema::{PromptLayout, SCHEMA_VERSION};
