@@ -1,0 +1,449 @@
+//! Commits a partition: a write-ahead manifest, created if absent, rolled forward.
+//!
+//! ```text
+//! settle    the newest revision N is published (rolled forward if its run did not get there)
+//! decide    unchanged, refused, or a next revision
+//! stage     its new files go to `_answerlake/staging`
+//! create    the manifest of N+1, if absent: this is the commit
+//! publish   files to their places, dropped ones deleted, staging deleted, marker
+//! ```
+//!
+//! What holds: nothing is visible before the commit; of two that commit at once, one creates the revision and the
+//! other begins again from what it finds; N+1 is created only once N is published. A crash before the create leaves
+//! only staging, a crash after it is finished by the next run or by [`Lake::recover`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use answerlake_model::{JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
+use chrono::Utc;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use uuid::Uuid;
+
+use crate::data_file::{DataFile, Origin};
+use crate::error::{LoadError, is_refusal};
+use crate::lake::{Lake, PartitionState};
+use crate::location;
+use crate::manifest::{MANIFEST_FORMAT_VERSION, Manifest};
+use crate::publish::Published;
+use crate::rolling_writer::EncodedFile;
+use crate::store::all;
+
+/// How often a commit begins again because others were faster. Each time, another's commit got through.
+const COMMIT_TRIES: u32 = 16;
+
+/// How often the create of a manifest is repeated while nobody knows whether it took place.
+const CREATE_TRIES: u32 = 5;
+
+/// The wait before the first repetition; it doubles.
+const CREATE_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Bytes of a scratch file that are read at once, and of one part of an upload.
+const UPLOAD_PART_BYTES: usize = 8 << 20;
+
+/// What a run wants a partition to hold.
+#[derive(Debug)]
+pub struct Proposal {
+    /// The partition.
+    pub key: PartitionKey,
+    /// The run.
+    pub run_id: RunId,
+    /// Its files; none when the partition has no records.
+    pub files: Vec<EncodedFile>,
+    /// A hash over the set of its records. Equal digests mean equal content.
+    pub content_digest: String,
+    /// Whether its records may not have settled.
+    pub provisional: bool,
+    /// Whether nothing proves that it is complete.
+    pub partial: bool,
+    /// Its books.
+    pub books: PartitionBooks,
+    /// The books of the jobs that its records came from.
+    pub jobs: Vec<JobBooks>,
+    /// The version of the tables' schema.
+    pub schema_version: u32,
+    /// The version of the program.
+    pub program_version: String,
+    /// What the orchestrator said of the run; kept in the manifest as it is.
+    pub context: BTreeMap<String, String>,
+    /// What becomes of a partition that holds something else already.
+    pub on_committed: OnCommitted,
+    /// Whether nothing is written when the content is the same. Off, the files are encoded anew; those that come out
+    /// with the same bytes are still carried over.
+    pub allow_unchanged: bool,
+}
+
+/// What becomes of a partition that is committed with other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCommitted {
+    /// The proposal replaces it, as a new revision.
+    Replace,
+    /// It stays; the outcome is [`CommitOutcome::Refused`].
+    Refuse,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// The proposal is the partition's newest revision.
+    Committed {
+        /// Its number.
+        revision: u64,
+        /// The rows of each table.
+        rows: PerTable<u64>,
+        /// The bytes of its new files; those carried over do not count.
+        bytes_written: u64,
+    },
+    /// The partition holds this already: nothing was written, nothing deleted.
+    Unchanged {
+        /// Its newest revision.
+        revision: u64,
+        /// The rows of each table.
+        rows: PerTable<u64>,
+    },
+    /// The partition holds something else, and the proposal does not replace.
+    Refused {
+        /// Its newest revision.
+        revision: u64,
+    },
+}
+
+/// A manifest before its commit, and the files that must be staged for it.
+pub(crate) struct Draft<'a> {
+    pub(crate) manifest: Manifest,
+    uploads: Vec<(&'a EncodedFile, Path)>,
+}
+
+/// Who created a revision.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    Ours,
+    Theirs,
+}
+
+impl Lake {
+    /// Makes the proposal the partition's newest revision, unless it holds the same already.
+    ///
+    /// Safe to repeat after any error and any crash, and to run at once with others.
+    ///
+    /// # Errors
+    /// [`LoadError::Busy`] when others were faster each time, [`LoadError::Undecided`] when it cannot be found out
+    /// whether it was committed, and whatever the store fails with.
+    pub async fn commit(&self, proposal: Proposal) -> Result<CommitOutcome, LoadError> {
+        let key = &proposal.key;
+        for _ in 0..COMMIT_TRIES {
+            let settled = self.settle(key).await?;
+            if let Some(outcome) = decide_without_writing(settled.as_ref(), &proposal) {
+                return Ok(outcome);
+            }
+            if let Some(broken) = settled.as_ref().filter(|state| state.is_broken()) {
+                tracing::warn!(partition = %key, revision = broken.revision, missing = ?broken.missing, "broken revision is replaced");
+            }
+            let draft = Draft::new(settled.as_ref(), &proposal);
+            self.stage(&draft).await?;
+            match self.create_revision(key, &draft.manifest).await? {
+                Created::Ours => {
+                    self.publish(key, &draft.manifest).await?;
+                    let outcome = draft.committed();
+                    tracing::info!(partition = %key, ?outcome, "partition committed");
+                    return Ok(outcome);
+                }
+                Created::Theirs => {
+                    tracing::warn!(partition = %key, revision = draft.manifest.revision, "another run was faster");
+                    self.delete_staging(&draft.manifest).await?;
+                }
+            }
+        }
+        Err(LoadError::Busy {
+            partition: key.clone(),
+            tries: COMMIT_TRIES,
+        })
+    }
+
+    /// The partition's newest revision, published. One that is broken is returned as it is.
+    async fn settle(&self, key: &PartitionKey) -> Result<Option<PartitionState>, LoadError> {
+        for _ in 0..COMMIT_TRIES {
+            let Some(mut state) = self.state(key).await? else {
+                return Ok(None);
+            };
+            if state.published || state.is_broken() {
+                return Ok(Some(state));
+            }
+            match self.publish(key, &state.manifest).await {
+                Ok(Published::InPlace) => {
+                    tracing::warn!(partition = %key, revision = state.revision, "unfinished commit rolled forward");
+                    state.published = true;
+                    return Ok(Some(state));
+                }
+                // Something newer is there now, or it broke since it was looked at.
+                Ok(Published::Superseded) | Err(LoadError::Broken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(LoadError::Busy {
+            partition: key.clone(),
+            tries: COMMIT_TRIES,
+        })
+    }
+
+    /// Brings the new files of a draft to staging.
+    pub(crate) async fn stage(&self, draft: &Draft<'_>) -> Result<(), LoadError> {
+        let uploads = draft
+            .uploads
+            .iter()
+            .map(|(file, staged)| self.stage_file(file, staged));
+        all(uploads.collect()).await?;
+        self.sync_folders(draft.uploads.iter().map(|(_, staged)| staged))
+            .await
+    }
+
+    async fn stage_file(&self, file: &EncodedFile, staged: &Path) -> Result<(), LoadError> {
+        match self.store.local_root() {
+            Some(root) if link_scratch(&file.path, &root.join(staged.as_ref())).await => Ok(()),
+            _ => self.upload(file, staged).await,
+        }
+    }
+
+    async fn upload(&self, file: &EncodedFile, staged: &Path) -> Result<(), LoadError> {
+        let unreadable = |source| LoadError::scratch("read", &file.path)(source);
+        let mut scratch = tokio::fs::File::open(&file.path)
+            .await
+            .map_err(unreadable)?;
+        let mut upload =
+            BufWriter::with_capacity(self.store.object_store(), staged.clone(), UPLOAD_PART_BYTES);
+        loop {
+            let mut part = Vec::with_capacity(UPLOAD_PART_BYTES);
+            let mut limited = (&mut scratch).take(UPLOAD_PART_BYTES as u64);
+            let read = limited.read_to_end(&mut part).await.map_err(unreadable)?;
+            if read == 0 {
+                break;
+            }
+            if let Err(source) = upload.put(part.into()).await {
+                // What was uploaded of it is invisible; that it cannot be withdrawn as well is no further error.
+                let _ = upload.abort().await;
+                return Err(LoadError::store("stage", staged)(source));
+            }
+        }
+        upload.shutdown().await.map_err(|error| {
+            let source = error
+                .downcast()
+                .unwrap_or_else(|error| object_store::Error::Generic {
+                    store: "upload",
+                    source: error.into(),
+                });
+            LoadError::store("stage", staged)(source)
+        })
+    }
+
+    /// Creates the revision's manifest if it is absent: the commit itself. After anything but plain success, the
+    /// revision is read to see whose it is.
+    pub(crate) async fn create_revision(
+        &self,
+        key: &PartitionKey,
+        manifest: &Manifest,
+    ) -> Result<Created, LoadError> {
+        let path = location::manifest(key, manifest.revision);
+        let json = manifest.to_json();
+        let mut backoff = CREATE_BACKOFF;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Err(error) = self.store.create(&path, json.clone()).await else {
+                return Ok(Created::Ours);
+            };
+            match self.read_manifest(key, manifest.revision).await {
+                Ok(Some(found)) if found.commit_id == manifest.commit_id => {
+                    return Ok(Created::Ours);
+                }
+                // A manifest that cannot be understood is another's, too.
+                Ok(Some(_)) | Err(LoadError::NewerFormat { .. } | LoadError::Malformed { .. }) => {
+                    return Ok(Created::Theirs);
+                }
+                Ok(None) if is_refusal(&error) => {
+                    return Err(LoadError::store("create", &path)(error));
+                }
+                Ok(None) | Err(_) if tries < CREATE_TRIES => {
+                    tracing::warn!(partition = %key, %error, "outcome of a commit unknown, asking again");
+                    tokio::time::sleep(backoff).await;
+                    backoff *= 2;
+                }
+                Ok(None) | Err(_) => {
+                    return Err(LoadError::Undecided {
+                        partition: key.clone(),
+                        revision: manifest.revision,
+                        tries,
+                        source: error,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Makes new names in folders of a local lake durable.
+    async fn sync_folders(&self, files: impl Iterator<Item = &Path>) -> Result<(), LoadError> {
+        let Some(root) = self.store.local_root().cloned() else {
+            return Ok(());
+        };
+        let folders = location::folders_of(files);
+        run_blocking(move || {
+            let folders = folders.iter().map(|folder| root.join(folder.as_ref()));
+            for folder in folders.chain([root.to_path_buf()]) {
+                let synced = std::fs::File::open(&folder).and_then(|file| file.sync_all());
+                synced.map_err(LoadError::scratch("sync folder", &folder))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What needs no new revision.
+fn decide_without_writing(
+    settled: Option<&PartitionState>,
+    proposal: &Proposal,
+) -> Option<CommitOutcome> {
+    let state = settled.filter(|state| !state.is_broken())?;
+    let revision = state.revision;
+    if !holds_the_same(state, proposal) {
+        return (proposal.on_committed == OnCommitted::Refuse)
+            .then_some(CommitOutcome::Refused { revision });
+    }
+    let ends_provisional = state.manifest.provisional && !proposal.provisional;
+    let ends_partial = state.manifest.partial && !proposal.partial;
+    if !proposal.allow_unchanged || ends_provisional || ends_partial {
+        return None;
+    }
+    Some(CommitOutcome::Unchanged {
+        revision,
+        rows: state.manifest.rows(),
+    })
+}
+
+fn holds_the_same(state: &PartitionState, proposal: &Proposal) -> bool {
+    !state.is_broken()
+        && state.manifest.content_digest == proposal.content_digest
+        && state.manifest.schema_version == proposal.schema_version
+}
+
+impl<'a> Draft<'a> {
+    /// The revision after `settled` that holds what the proposal says. Nothing of a broken revision is kept.
+    pub(crate) fn new(settled: Option<&PartitionState>, proposal: &'a Proposal) -> Self {
+        let same = settled.filter(|state| holds_the_same(state, proposal));
+        let mut draft = Self {
+            manifest: Manifest {
+                format_version: MANIFEST_FORMAT_VERSION,
+                partition: proposal.key.to_string(),
+                revision: settled.map_or(1, |state| state.revision + 1),
+                commit_id: Uuid::new_v4().to_string(),
+                run_id: proposal.run_id.clone(),
+                created_at: Utc::now(),
+                program_version: proposal.program_version.clone(),
+                schema_version: proposal.schema_version,
+                content_digest: proposal.content_digest.clone(),
+                // Content that was proven settled or complete stays so, however it is met again.
+                provisional: proposal.provisional
+                    && same.is_none_or(|state| state.manifest.provisional),
+                partial: proposal.partial && same.is_none_or(|state| state.manifest.partial),
+                files: Vec::new(),
+                dropped: Vec::new(),
+                books: proposal.books,
+                jobs: proposal.jobs.clone(),
+                context: proposal.context.clone(),
+                // They describe the content, so they stay with it.
+                sections: same
+                    .map_or_else(Default::default, |state| state.manifest.sections.clone()),
+            },
+            uploads: Vec::new(),
+        };
+        match same.filter(|_| proposal.allow_unchanged) {
+            Some(state) => {
+                draft.manifest.files = state.manifest.files.iter().map(carried_over).collect();
+            }
+            None => draft.add_files(settled, proposal),
+        }
+        draft
+    }
+
+    /// Files with the bytes of a file that is there are carried over under its name, the others are staged; what is
+    /// there and not carried over is dropped.
+    fn add_files(&mut self, settled: Option<&PartitionState>, proposal: &'a Proposal) {
+        let before = settled.map_or(&[][..], |state| &state.manifest.files);
+        let mut reusable: HashMap<_, Vec<&DataFile>> = HashMap::new();
+        if settled.is_some_and(|state| !state.is_broken()) {
+            for file in before {
+                let same_bytes = (file.table, file.sha256.as_str());
+                reusable.entry(same_bytes).or_default().push(file);
+            }
+        }
+        let key = &proposal.key;
+        let staging = location::staging(&proposal.run_id, key, &self.manifest.commit_id);
+        for file in &proposal.files {
+            let there = reusable
+                .get_mut(&(file.table, file.sha256.as_str()))
+                .and_then(Vec::pop);
+            if let Some(there) = there {
+                self.manifest.files.push(carried_over(there));
+                continue;
+            }
+            let name = location::data_file_name(file.part, self.manifest.revision, &file.sha256);
+            let staged = location::staged_file(&staging, file.table, &name);
+            self.manifest.files.push(DataFile {
+                table: file.table,
+                path: location::data_file(file.table, key, &name).to_string(),
+                rows: file.rows,
+                bytes: file.bytes,
+                sha256: file.sha256.clone(),
+                origin: Origin::Staged {
+                    path: staged.to_string(),
+                },
+            });
+            self.uploads.push((file, staged));
+        }
+        let kept = |path: &String| self.manifest.files.iter().any(|file| file.path == *path);
+        let mut dropped: Vec<String> = before.iter().map(|file| file.path.clone()).collect();
+        if let Some(broken) = settled.filter(|state| state.is_broken()) {
+            // It was never published, so what it was to drop may still be there.
+            dropped.extend(broken.manifest.dropped.iter().cloned());
+        }
+        dropped.retain(|path| !kept(path));
+        self.manifest.dropped = dropped;
+    }
+
+    fn committed(&self) -> CommitOutcome {
+        CommitOutcome::Committed {
+            revision: self.manifest.revision,
+            rows: self.manifest.rows(),
+            bytes_written: self.uploads.iter().map(|(file, _)| file.bytes).sum(),
+        }
+    }
+}
+
+fn carried_over(file: &DataFile) -> DataFile {
+    DataFile {
+        origin: Origin::CarriedOver,
+        ..file.clone()
+    }
+}
+
+/// Stages a scratch file of a local lake as a second name of it, synced: no byte is copied. Where that cannot be done
+/// (another file system, one without links), it says no, and the file is uploaded like to any other store.
+async fn link_scratch(scratch: &std::path::Path, staged: &std::path::Path) -> bool {
+    let (scratch, staged) = (scratch.to_owned(), staged.to_owned());
+    let link = move || {
+        std::fs::File::open(&scratch)?.sync_all()?;
+        if let Some(folder) = staged.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::hard_link(&scratch, &staged)
+    };
+    run_blocking(link).await.is_ok()
+}
+
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

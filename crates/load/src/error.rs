@@ -1,0 +1,236 @@
+//! What can go wrong between a batch and a committed file.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use answerlake_model::{PartitionKey, Table};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A setting of the writers is out of its bounds.
+    #[error("setting `{setting}`: expected {expected}, got {got}")]
+    InvalidConfig {
+        /// Its name.
+        setting: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// The lake's address cannot be understood, or not by this build.
+    #[error("lake `{url}`: {reason}")]
+    InvalidUrl {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The lake cannot be opened.
+    #[error("lake `{url}` cannot be opened")]
+    Open {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An object of the lake cannot be read, written, listed or deleted.
+    #[error("cannot {action} `{path}` in the lake")]
+    Store {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The object, relative to the lake.
+        path: String,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// A scratch file, or the folder for it, cannot be used.
+    #[error("cannot {action} scratch `{}`", path.display())]
+    Scratch {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A batch does not have the columns of its table.
+    #[error("table `{table}`: expected {expected}, got {got}")]
+    Schema {
+        /// The table.
+        table: Table,
+        /// What the schema says.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// Rows cannot be encoded.
+    #[error("table `{table}`: rows cannot be encoded as Parquet")]
+    Encode {
+        /// The table.
+        table: Table,
+        /// Why.
+        source: parquet::errors::ParquetError,
+    },
+    /// An object of the lake does not hold what it should.
+    #[error("`{path}` in the lake is not as this program writes it")]
+    Malformed {
+        /// The object, relative to the lake.
+        path: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// An object of the lake was written by a newer program.
+    #[error(
+        "`{path}` in the lake has format version {found}: expected at most {known}, a newer program wrote it"
+    )]
+    NewerFormat {
+        /// The object, relative to the lake.
+        path: String,
+        /// Its version.
+        found: u32,
+        /// The newest version that this program reads.
+        known: u32,
+    },
+    /// The run asks for other settings than the lake was made with.
+    #[error("lake `{url}` was made with other settings: {}", list(differences))]
+    PinMismatch {
+        /// The lake's address.
+        url: String,
+        /// Each setting that differs.
+        differences: Vec<PinDifference>,
+    },
+    /// A revision names files that are neither staged nor in place.
+    #[error(
+        "revision {revision} of partition `{partition}` is broken: {} is nowhere",
+        list_quoted(missing)
+    )]
+    Broken {
+        /// The partition.
+        partition: PartitionKey,
+        /// The revision.
+        revision: u64,
+        /// The final paths of the files, relative to the lake.
+        missing: Vec<String>,
+    },
+    /// Others committed the partition each time that this run tried.
+    #[error("partition `{partition}` is busy: lost to other commits {tries} times")]
+    Busy {
+        /// The partition.
+        partition: PartitionKey,
+        /// How often.
+        tries: u32,
+    },
+    /// Whether the commit took place cannot be found out. What it needs is staged: a later run finishes it if it did.
+    #[error(
+        "revision {revision} of partition `{partition}`: it is unknown after {tries} tries whether it was committed"
+    )]
+    Undecided {
+        /// The partition.
+        partition: PartitionKey,
+        /// The revision.
+        revision: u64,
+        /// How often it was tried.
+        tries: u32,
+        /// What the last try met.
+        source: object_store::Error,
+    },
+}
+
+impl LoadError {
+    /// Whether the same call may succeed later without anyone's doing.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => is_transient(source),
+            // A broken revision is replaced by the next commit.
+            Self::Busy { .. } | Self::Undecided { .. } | Self::Broken { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Adds what was tried on which object.
+    pub(crate) fn store(
+        action: &'static str,
+        path: &object_store::path::Path,
+    ) -> impl FnOnce(object_store::Error) -> Self {
+        let path = path.to_string();
+        move |source| Self::Store {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn scratch(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Scratch {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn encode(table: Table) -> impl Fn(parquet::errors::ParquetError) -> Self + Copy {
+        move |source| Self::Encode { table, source }
+    }
+}
+
+fn is_transient(error: &object_store::Error) -> bool {
+    use object_store::Error;
+    // `Generic` is what a store answers when its own retries came to an end.
+    matches!(error, Error::Generic { .. } | Error::JoinError { .. })
+}
+
+/// Whether the store understood and will not do it, so that asking again is of no use.
+pub(crate) fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error;
+    matches!(
+        error,
+        Error::PermissionDenied { .. }
+            | Error::Unauthenticated { .. }
+            | Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+    )
+}
+
+/// A setting that differs between the lake's pin and a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinDifference {
+    /// Its name.
+    pub setting: String,
+    /// Its value in the lake, as JSON; absent when the lake knows no such setting.
+    pub lake: Option<String>,
+    /// The value that the run asks for, as JSON; absent when this program knows no such setting.
+    pub run: Option<String>,
+}
+
+impl fmt::Display for PinDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<String>| match value {
+            Some(value) => format!("`{value}`"),
+            None => "nothing".to_owned(),
+        };
+        write!(
+            f,
+            "`{}`: lake has {}, run asks {}",
+            self.setting,
+            shown(&self.lake),
+            shown(&self.run)
+        )
+    }
+}
+
+fn list(differences: &[PinDifference]) -> String {
+    let texts: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+fn list_quoted(paths: &[String]) -> String {
+    let texts: Vec<_> = paths.iter().map(|path| format!("`{path}`")).collect();
+    texts.join(", ")
+}

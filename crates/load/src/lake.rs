@@ -1,0 +1,291 @@
+//! A lake: what is committed in it, and the small objects beside the data.
+//!
+//! The lake is the only state there is. What a partition holds is what its newest manifest says; everything else here
+//! is found by listing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use answerlake_model::{AppId, Grain, PartitionKey, Window};
+use bytes::Bytes;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+
+use crate::error::LoadError;
+use crate::location::{self, CommitObject};
+use crate::manifest::Manifest;
+use crate::store::{LakeStore, all};
+
+/// A lake. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    pub(crate) store: LakeStore,
+}
+
+/// What is committed of a partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionState {
+    /// The newest revision.
+    pub revision: u64,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Whether its files are in place.
+    pub published: bool,
+    /// The final paths of files that are neither staged nor in place. Looked for only while it is unpublished.
+    pub missing: Vec<String>,
+}
+
+impl PartitionState {
+    /// Whether the revision cannot be published any more: the partition is to be committed again.
+    pub fn is_broken(&self) -> bool {
+        !self.missing.is_empty()
+    }
+}
+
+/// The newest revision of a partition, as a listing shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) revision: u64,
+    pub(crate) published: bool,
+}
+
+impl Lake {
+    /// Makes a lake of a store.
+    pub fn new(store: LakeStore) -> Self {
+        Self { store }
+    }
+
+    /// The store it lives in.
+    pub fn store(&self) -> &LakeStore {
+        &self.store
+    }
+
+    /// What is committed of a partition; `None` if nothing ever was.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the manifest is not as this program or an older one writes it.
+    pub async fn state(&self, key: &PartitionKey) -> Result<Option<PartitionState>, LoadError> {
+        let listed = self
+            .store
+            .list(&location::partition_commits(key), None)
+            .await?;
+        match heads(&listed).get(key) {
+            Some(head) => self.read_state(key, *head).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What is committed of the app's partitions of `grain` that overlap `window`. One listing, and one small read a
+    /// partition, eight at once.
+    ///
+    /// # Errors
+    /// As [`Lake::state`].
+    pub async fn states(
+        &self,
+        app_id: &AppId,
+        window: &Window,
+        grain: Grain,
+    ) -> Result<BTreeMap<PartitionKey, PartitionState>, LoadError> {
+        let first = PartitionKey::new(app_id.clone(), window.start(), grain);
+        let listed = self
+            .store
+            .list(
+                &location::app_commits(app_id),
+                Some(&location::day_commits(&first)),
+            )
+            .await?;
+        let wanted = heads(&listed).into_iter().filter(|(key, _)| {
+            key.grain() == grain && first.start() <= key.start() && key.start() < window.end()
+        });
+        let reads = wanted.map(async |(key, head)| {
+            let state = self.read_state(&key, head).await?;
+            Ok((key, state))
+        });
+        Ok(all(reads.collect()).await?.into_iter().collect())
+    }
+
+    /// Keeps a record that came with another day's window, under the day of `key`. The name is made of the content:
+    /// if it is there already, nothing is written.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn put_stray(
+        &self,
+        key: &PartitionKey,
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<Path, LoadError> {
+        self.ensure_in(location::strays(key), name, bytes).await
+    }
+
+    /// The strays of the day of `key`: name and content, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn strays(&self, key: &PartitionKey) -> Result<Vec<(String, Bytes)>, LoadError> {
+        self.store.read_folder(&location::strays(key)).await
+    }
+
+    /// Keeps what could not be loaded, under the day of `key`. The name is made of the content: if it is there
+    /// already, nothing is written.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn put_dead_letters(
+        &self,
+        key: &PartitionKey,
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<Path, LoadError> {
+        self.ensure_in(location::dead_letters(key), name, bytes)
+            .await
+    }
+
+    /// Stores the record of a job in flight, in place of an older one of the same id.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn put_job(&self, app_id: &AppId, id: &str, json: Bytes) -> Result<(), LoadError> {
+        self.store.overwrite(&location::job(app_id, id), json).await
+    }
+
+    /// The records of an app's jobs in flight: id and content, by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn jobs(&self, app_id: &AppId) -> Result<Vec<(String, Bytes)>, LoadError> {
+        let named = self.store.read_folder(&location::jobs(app_id)).await?;
+        let by_id = named
+            .into_iter()
+            .filter_map(|(name, json)| Some((name.strip_suffix(".json")?.to_owned(), json)));
+        Ok(by_id.collect())
+    }
+
+    /// Forgets a job; it is no error if there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn delete_job(&self, app_id: &AppId, id: &str) -> Result<(), LoadError> {
+        self.store.delete(&location::job(app_id, id)).await
+    }
+
+    async fn ensure_in(&self, folder: Path, name: &str, bytes: Bytes) -> Result<Path, LoadError> {
+        let path = folder.join(name);
+        self.store.ensure(&path, bytes).await?;
+        Ok(path)
+    }
+
+    pub(crate) async fn read_manifest(
+        &self,
+        key: &PartitionKey,
+        revision: u64,
+    ) -> Result<Option<Manifest>, LoadError> {
+        let path = location::manifest(key, revision);
+        match self.store.read(&path).await? {
+            Some(json) => Manifest::from_json(&path, &json).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a revision after this one exists. Revisions are created without gaps, so one look tells.
+    pub(crate) async fn is_superseded(
+        &self,
+        key: &PartitionKey,
+        revision: u64,
+    ) -> Result<bool, LoadError> {
+        let next = location::manifest(key, revision + 1);
+        Ok(self.store.head(&next).await?.is_some())
+    }
+
+    /// Reads the state that a listing showed, or the one that came after it meanwhile.
+    async fn read_state(
+        &self,
+        key: &PartitionKey,
+        head: Head,
+    ) -> Result<PartitionState, LoadError> {
+        let Head {
+            mut revision,
+            mut published,
+        } = head;
+        loop {
+            let manifest = self.read_manifest(key, revision).await?.ok_or_else(|| {
+                let path = location::manifest(key, revision);
+                LoadError::store("read", &path)(object_store::Error::NotFound {
+                    path: path.to_string(),
+                    source: "a listing showed it".into(),
+                })
+            })?;
+            let missing = if published {
+                Vec::new()
+            } else {
+                self.missing_files(&manifest).await?
+            };
+            // A later revision may have dropped what is missing here.
+            if missing.is_empty() || !self.is_superseded(key, revision).await? {
+                return Ok(PartitionState {
+                    revision,
+                    manifest,
+                    published,
+                    missing,
+                });
+            }
+            revision += 1;
+            let marker = location::published_marker(key, revision);
+            published = self.store.head(&marker).await?.is_some();
+        }
+    }
+
+    /// The new files of a revision that are neither staged nor in place.
+    async fn missing_files(&self, manifest: &Manifest) -> Result<Vec<String>, LoadError> {
+        let looks = manifest.files.iter().map(async |file| {
+            let Some(staged) = file.staged_path() else {
+                return Ok(None);
+            };
+            // A publisher moves it from the one place to the other, so the place it leaves is looked at first.
+            for place in [staged, &file.path] {
+                if self.has_file(place, file.bytes).await? {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(file.path.clone()))
+        });
+        let missing = all(looks.collect()).await?;
+        Ok(missing.into_iter().flatten().collect())
+    }
+
+    /// Whether the object is there with that size.
+    pub(crate) async fn has_file(&self, path: &str, bytes: u64) -> Result<bool, LoadError> {
+        let found = self.store.head(&Path::from(path)).await?;
+        Ok(found.is_some_and(|object| object.size == bytes))
+    }
+}
+
+/// The newest revision of each partition in a listing of commits.
+pub(crate) fn heads(listed: &[ObjectMeta]) -> BTreeMap<PartitionKey, Head> {
+    let mut newest: BTreeMap<PartitionKey, u64> = BTreeMap::new();
+    let mut markers = BTreeSet::new();
+    for object in listed {
+        match location::parse_commit_object(&object.location) {
+            Some(CommitObject::Manifest(key, revision)) => {
+                let known = newest.entry(key).or_default();
+                *known = revision.max(*known);
+            }
+            Some(CommitObject::Marker(key, revision)) => {
+                markers.insert((key, revision));
+            }
+            None => {}
+        }
+    }
+    newest
+        .into_iter()
+        .map(|(key, revision)| {
+            let published = markers.contains(&(key.clone(), revision));
+            (
+                key,
+                Head {
+                    revision,
+                    published,
+                },
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,95 @@
+//! Record batches in, committed Parquet data files of a lake out.
+//!
+//! ```text
+//! batches of a partition          PartitionedWriter::write      rayon
+//!   -> files by size              RollingWriter
+//!   -> Parquet, hashed, scratch   DataFileWriter
+//!   -> EncodedFiles               PartitionedWriter::close
+//!   -> Proposal                   Lake::commit                  async
+//!        settle   the newest revision is published, or rolled forward
+//!        decide   unchanged, refused, or the next revision
+//!        stage    _answerlake/staging/…
+//!        create   _answerlake/commits/…/0000000N.json, if absent: the commit
+//!        publish  {table}/app_id=…/dt=…/part-…parquet, then 0000000N.published
+//!   -> CommitOutcome
+//! ```
+//!
+//! The writers know nothing of the lake and need no network: the same batches give the same bytes, whatever the
+//! threads. The commit knows nothing of rows. This crate knows no other of the workspace than `model`.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use answerlake_load::{CommitOutcome, Lake, LakeStore, OnCommitted, Proposal};
+//! use answerlake_model::{AppId, Grain, PartitionBooks, PartitionKey, RunId};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let lake = Lake::new(LakeStore::open("memory://").await?);
+//! let key = PartitionKey::new(AppId::try_new("st-1")?, "2025-06-28T00:00:00Z".parse()?, Grain::Day);
+//! // A day without records is committed too: it is known to be empty.
+//! let proposal = Proposal {
+//!     key: key.clone(),
+//!     run_id: RunId::try_new("run-1")?,
+//!     files: Vec::new(),
+//!     content_digest: "of no records".to_owned(),
+//!     provisional: false,
+//!     partial: false,
+//!     books: PartitionBooks::default(),
+//!     jobs: Vec::new(),
+//!     schema_version: 1,
+//!     program_version: "0.1.0".to_owned(),
+//!     context: BTreeMap::new(),
+//!     on_committed: OnCommitted::Replace,
+//!     allow_unchanged: true,
+//! };
+//! let outcome = lake.commit(proposal).await?;
+//! assert!(matches!(outcome, CommitOutcome::Committed { revision: 1, .. }));
+//! assert!(lake.state(&key).await?.is_some_and(|state| state.published));
+//! # Ok(())
+//! # }
+//! ```
+
+// How files are cut and encoded.
+pub mod config;
+// The object store behind a lake's address.
+pub mod store;
+// Every path of a lake.
+pub mod location;
+// The bytes that each row counts towards its row group.
+mod row_size;
+// One Parquet file.
+pub mod file_writer;
+// The files of one table of one partition.
+pub mod rolling_writer;
+// All tables of all partitions.
+pub mod partitioned_writer;
+// A file as a manifest names it.
+pub mod data_file;
+// One revision of one partition.
+pub mod manifest;
+// What is committed, and the small objects beside the data.
+pub mod lake;
+// What all runs of one lake must agree on.
+pub mod pin;
+// Decide, stage, create the revision.
+pub mod commit;
+// Staged files to their places.
+mod publish;
+// What a crash left, finished.
+pub mod recover;
+// What can go wrong.
+pub mod error;
+
+pub use commit::{CommitOutcome, OnCommitted, Proposal};
+pub use config::{Compression, WriterConfig};
+pub use data_file::{DataFile, Origin};
+pub use error::{LoadError, PinDifference};
+pub use file_writer::DataFileWriter;
+pub use lake::{Lake, PartitionState};
+pub use manifest::Manifest;
+pub use partitioned_writer::PartitionedWriter;
+pub use pin::{LAKE_FORMAT_VERSION, LakePin};
+pub use recover::Recovered;
+pub use rolling_writer::{EncodedFile, RollingWriter};
+pub use store::LakeStore;

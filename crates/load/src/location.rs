@@ -1,0 +1,276 @@
+//! Where everything of a lake lies. No other module puts a path together.
+//!
+//! Pure functions; all paths are relative to the lake. Identifiers hold no character that a store would escape, so
+//! hive folders stand as readers expect them.
+
+use std::collections::BTreeSet;
+
+use answerlake_model::{AppId, PartitionKey, RunId, Table};
+use object_store::path::Path;
+
+/// The folder that holds all but the data; readers of the Spark family skip it by its first character.
+const OURS: &str = "_answerlake";
+
+/// A data file's name: never used again for other bytes, since it holds the revision and a hash of the content.
+pub fn data_file_name(part: u32, revision: u64, sha256: &str) -> String {
+    let hash = sha256.get(..12).unwrap_or(sha256);
+    format!("part-{part:05}-r{revision}-{hash}.parquet")
+}
+
+/// A data file's final place.
+pub fn data_file(table: Table, key: &PartitionKey, name: &str) -> Path {
+    Path::from(format!("{table}/{key}/{name}"))
+}
+
+/// What a data file's path says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFileLocation {
+    /// Its table.
+    pub table: Table,
+    /// Its partition.
+    pub key: PartitionKey,
+    /// Its number among the table's files of the revision.
+    pub part: u32,
+    /// The revision that wrote it.
+    pub revision: u64,
+    /// The first 12 hex digits of its SHA-256.
+    pub hash: String,
+}
+
+/// Reads a data file's path; `None` for anything else.
+pub fn parse_data_file(path: &Path) -> Option<DataFileLocation> {
+    let (table, rest) = path.as_ref().split_once('/')?;
+    let (key, name) = rest.rsplit_once('/')?;
+    let stem = name.strip_prefix("part-")?.strip_suffix(".parquet")?;
+    let (part, rest) = stem.split_once("-r")?;
+    let (revision, hash) = rest.split_once('-')?;
+    let location = DataFileLocation {
+        table: Table::from_name(table)?,
+        key: PartitionKey::parse(key)?,
+        part: part.parse().ok()?,
+        revision: revision.parse().ok()?,
+        hash: hash.to_owned(),
+    };
+    let canonical = data_file_name(location.part, location.revision, hash);
+    (canonical == name).then_some(location)
+}
+
+/// The folder of all commits.
+pub fn commits() -> Path {
+    Path::from(format!("{OURS}/commits"))
+}
+
+/// The folder of an app's commits.
+pub fn app_commits(app_id: &AppId) -> Path {
+    Path::from(format!("{OURS}/commits/app_id={app_id}"))
+}
+
+/// The folder of a day's commits: all that belong to later days sort after it, with either grain.
+pub fn day_commits(key: &PartitionKey) -> Path {
+    Path::from(format!("{OURS}/commits/{}", day(key)))
+}
+
+/// The folder of a partition's commits.
+pub fn partition_commits(key: &PartitionKey) -> Path {
+    Path::from(format!("{OURS}/commits/{key}"))
+}
+
+/// The manifest of a revision.
+pub fn manifest(key: &PartitionKey, revision: u64) -> Path {
+    Path::from(format!("{OURS}/commits/{key}/{revision:08}.json"))
+}
+
+/// The marker that a revision's files are in place.
+pub fn published_marker(key: &PartitionKey, revision: u64) -> Path {
+    Path::from(format!("{OURS}/commits/{key}/{revision:08}.published"))
+}
+
+/// An object below [`commits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitObject {
+    /// A revision's manifest.
+    Manifest(PartitionKey, u64),
+    /// A revision's marker.
+    Marker(PartitionKey, u64),
+}
+
+/// Reads the path of a manifest or a marker; `None` for anything else.
+pub fn parse_commit_object(path: &Path) -> Option<CommitObject> {
+    let rest = path
+        .as_ref()
+        .strip_prefix(OURS)?
+        .strip_prefix("/commits/")?;
+    let (key, name) = rest.rsplit_once('/')?;
+    let key = PartitionKey::parse(key)?;
+    let (stem, extension) = name.split_once('.')?;
+    let revision = stem.parse().ok()?;
+    let object = match extension {
+        "json" => CommitObject::Manifest(key, revision),
+        "published" => CommitObject::Marker(key, revision),
+        _ => return None,
+    };
+    (format!("{revision:08}") == stem).then_some(object)
+}
+
+/// The folder of the lake's pins.
+pub fn lake_pins() -> Path {
+    Path::from(format!("{OURS}/lake"))
+}
+
+/// A revision of the lake's pin.
+pub fn lake_pin(revision: u64) -> Path {
+    Path::from(format!("{OURS}/lake/{revision:08}.json"))
+}
+
+/// Reads the path of a pin; `None` for anything else.
+pub fn parse_lake_pin(path: &Path) -> Option<u64> {
+    let stem = path.filename()?.strip_suffix(".json")?;
+    let revision = stem.parse().ok()?;
+    (lake_pin(revision) == *path).then_some(revision)
+}
+
+/// The folder of an app's jobs in flight.
+pub fn jobs(app_id: &AppId) -> Path {
+    Path::from(format!("{OURS}/jobs/app_id={app_id}"))
+}
+
+/// The record of a job in flight.
+pub fn job(app_id: &AppId, id: &str) -> Path {
+    jobs(app_id).join(format!("{id}.json"))
+}
+
+/// Where a run's files wait for the commit of `commit_id`.
+pub fn staging(run_id: &RunId, key: &PartitionKey, commit_id: &str) -> Path {
+    Path::from(format!("{OURS}/staging/{run_id}/{key}/{commit_id}"))
+}
+
+/// A file that waits for its commit.
+pub fn staged_file(staging: &Path, table: Table, name: &str) -> Path {
+    staging.clone().join(table.name()).join(name)
+}
+
+/// The folder of the strays of a partition's day.
+pub fn strays(key: &PartitionKey) -> Path {
+    Path::from(format!("{OURS}/strays/{}", day(key)))
+}
+
+/// The folder of the dead letters of a partition's day.
+pub fn dead_letters(key: &PartitionKey) -> Path {
+    Path::from(format!("{OURS}/dead_letters/{}", day(key)))
+}
+
+/// The folders that hold `files`, up to the lake's own: each once, the deepest first.
+pub(crate) fn folders_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<Path> {
+    let mut folders = BTreeSet::new();
+    for file in files {
+        let mut folder = file.parent();
+        while let Some(path) = folder.filter(|path| !path.is_root()) {
+            folder = path.parent();
+            folders.insert(path);
+        }
+    }
+    let mut deepest_first: Vec<_> = folders.into_iter().collect();
+    deepest_first.sort_by_key(|path| std::cmp::Reverse(path.parts_count()));
+    deepest_first
+}
+
+fn day(key: &PartitionKey) -> String {
+    format!(
+        "app_id={}/dt={}",
+        key.app_id(),
+        key.start().format("%Y-%m-%d")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use answerlake_model::Grain;
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    fn key(seconds: i64, hour: bool) -> PartitionKey {
+        let grain = if hour { Grain::Hour } else { Grain::Day };
+        let time = DateTime::from_timestamp(seconds, 0).unwrap();
+        PartitionKey::new(AppId::try_new("st-1.a_B").unwrap(), time, grain)
+    }
+
+    #[test]
+    fn paths_are_as_the_design_draws_them() {
+        let key = key(1_751_080_000, true);
+        assert_eq!(
+            data_file(
+                Table::LlmCalls,
+                &key,
+                &data_file_name(0, 1, "3f9a2c51d07e99")
+            )
+            .as_ref(),
+            "llm_calls/app_id=st-1.a_B/dt=2025-06-28/hour=3/part-00000-r1-3f9a2c51d07e.parquet"
+        );
+        assert_eq!(
+            manifest(&key, 1).as_ref(),
+            "_answerlake/commits/app_id=st-1.a_B/dt=2025-06-28/hour=3/00000001.json"
+        );
+        assert_eq!(
+            published_marker(&key, 12).as_ref(),
+            "_answerlake/commits/app_id=st-1.a_B/dt=2025-06-28/hour=3/00000012.published"
+        );
+        assert_eq!(lake_pin(1).as_ref(), "_answerlake/lake/00000001.json");
+        assert_eq!(
+            strays(&key).as_ref(),
+            "_answerlake/strays/app_id=st-1.a_B/dt=2025-06-28"
+        );
+        assert_eq!(
+            job(key.app_id(), "fj-7").as_ref(),
+            "_answerlake/jobs/app_id=st-1.a_B/fj-7.json"
+        );
+        let staging = staging(&RunId::try_new("r-1").unwrap(), &key, "c");
+        assert_eq!(
+            staged_file(&staging, Table::Queries, "x.parquet").as_ref(),
+            "_answerlake/staging/r-1/app_id=st-1.a_B/dt=2025-06-28/hour=3/c/queries/x.parquet"
+        );
+    }
+
+    #[test]
+    fn other_names_are_not_ours() {
+        for bad in [
+            "queries/app_id=a/dt=2025-06-28/part-0-r1-ab.parquet",
+            "queries/app_id=a/dt=2025-06-28/part-00000-r01-ab.parquet",
+            "queries/app_id=a/dt=2025-06-28/x.parquet",
+            "nothing/app_id=a/dt=2025-06-28/part-00000-r1-ab.parquet",
+            "queries/app_id=a/part-00000-r1-ab.parquet",
+        ] {
+            assert_eq!(parse_data_file(&Path::from(bad)), None, "{bad}");
+        }
+        for bad in [
+            "_answerlake/commits/app_id=a/dt=2025-06-28/1.json",
+            "_answerlake/commits/app_id=a/dt=2025-06-28/00000001.json.tmp",
+            "_answerlake/commits/app_id=a/00000001.json",
+        ] {
+            assert_eq!(parse_commit_object(&Path::from(bad)), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn data_files_round_trip(seconds in 0_i64..4_000_000_000, hour: bool, part: u32, revision: u64, hash in "[0-9a-f]{64}", table in 0_usize..6) {
+            let (key, table) = (key(seconds, hour), Table::ALL[table]);
+            let path = data_file(table, &key, &data_file_name(part, revision, &hash));
+            prop_assert_eq!(Path::parse(path.as_ref()).unwrap(), path.clone());
+            let hash = hash[..12].to_owned();
+            prop_assert_eq!(parse_data_file(&path), Some(DataFileLocation { table, key, part, revision, hash }));
+        }
+
+        #[test]
+        fn commit_objects_round_trip_and_sort(seconds in 0_i64..4_000_000_000, hour: bool, revision in 0_u64..99_999_999) {
+            let key = key(seconds, hour);
+            let path = manifest(&key, revision);
+            prop_assert!(day_commits(&key) < path);
+            prop_assert!(path < manifest(&key, revision + 1));
+            prop_assert_eq!(parse_commit_object(&path), Some(CommitObject::Manifest(key.clone(), revision)));
+            let marker = published_marker(&key, revision);
+            prop_assert_eq!(parse_commit_object(&marker), Some(CommitObject::Marker(key, revision)));
+            prop_assert_eq!(parse_lake_pin(&lake_pin(revision)), Some(revision));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Pins what would make two runs of one lake disagree.
+//!
+//! The first run creates the pin, every other is held to it. Settings are compared as JSON, so one that only a newer
+//! program knows is a difference too, and not overlooked.
+
+use std::collections::BTreeSet;
+
+use answerlake_model::Grain;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{LoadError, PinDifference};
+use crate::lake::Lake;
+use crate::location;
+use crate::manifest::check_format_version;
+
+/// The newest lake format that this program knows.
+pub const LAKE_FORMAT_VERSION: u32 = 1;
+
+/// The settings that a lake is made with. The codec is none of them: files of both can lie side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LakePin {
+    /// The format of the lake: [`LAKE_FORMAT_VERSION`].
+    pub format_version: u32,
+    /// How partitions are cut.
+    pub grain: Grain,
+    /// The event that exports are filtered by; absent when they are not.
+    pub event: Option<String>,
+    /// How prompts are stored: `parts` or `text`.
+    pub prompt: String,
+    /// The version of the tables' schema.
+    pub schema_version: u32,
+}
+
+impl Lake {
+    /// Creates the lake's pin, or checks that it says the same.
+    ///
+    /// # Errors
+    /// [`LoadError::PinMismatch`] when the lake was made with other settings; else when the store fails.
+    pub async fn pin(&self, pin: &LakePin) -> Result<(), LoadError> {
+        let asked = serde_json::to_value(pin).expect("plain fields have a JSON form");
+        if let Some((path, json)) = self.newest_pin().await? {
+            return self.compare(&path, &json, &asked);
+        }
+        let path = location::lake_pin(1);
+        let Err(error) = self.store.create(&path, asked.to_string().into()).await else {
+            tracing::info!(lake = self.store.url(), "lake created");
+            return Ok(());
+        };
+        // Whatever the error: if there is a pin now, it decides.
+        match self.store.read(&path).await? {
+            Some(json) => self.compare(&path, &json, &asked),
+            None => Err(LoadError::store("create", &path)(error)),
+        }
+    }
+
+    /// The lake's pin; `None` if the lake was not made yet.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a newer program made the lake.
+    pub async fn pinned(&self) -> Result<Option<LakePin>, LoadError> {
+        let Some((path, json)) = self.newest_pin().await? else {
+            return Ok(None);
+        };
+        check_format_version(&path, &json, LAKE_FORMAT_VERSION)?;
+        parse(&path, &json).map(Some)
+    }
+
+    async fn newest_pin(&self) -> Result<Option<(Path, bytes::Bytes)>, LoadError> {
+        let listed = self.store.list(&location::lake_pins(), None).await?;
+        let revisions = listed
+            .iter()
+            .filter_map(|object| location::parse_lake_pin(&object.location));
+        let Some(newest) = revisions.max() else {
+            return Ok(None);
+        };
+        let path = location::lake_pin(newest);
+        let json = self.store.read(&path).await?;
+        Ok(json.map(|json| (path, json)))
+    }
+
+    fn compare(&self, path: &Path, json: &[u8], asked: &Value) -> Result<(), LoadError> {
+        let lake: Map<String, Value> = parse(path, json)?;
+        let differences = differences(&lake, asked);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(LoadError::PinMismatch {
+            url: self.store.url().to_owned(),
+            differences,
+        })
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, LoadError> {
+    serde_json::from_slice(json).map_err(|source| LoadError::Malformed {
+        path: path.to_string(),
+        source,
+    })
+}
+
+/// An absent setting and a `null` one are the same.
+fn differences(lake: &Map<String, Value>, asked: &Value) -> Vec<PinDifference> {
+    let shown = |value: &Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let run = asked.as_object().into_iter().flat_map(Map::keys);
+    let settings: BTreeSet<&String> = lake.keys().chain(run).collect();
+    settings
+        .into_iter()
+        .map(|setting| PinDifference {
+            setting: setting.clone(),
+            lake: lake.get(setting).and_then(shown),
+            run: asked.get(setting).and_then(shown),
+        })
+        .filter(|difference| difference.lake != difference.run)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LakeStore;
+
+    fn pin() -> LakePin {
+        LakePin {
+            format_version: 1,
+            grain: Grain::Day,
+            event: None,
+            prompt: "parts".to_owned(),
+            schema_version: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lake_is_held_to_its_first_pin() {
+        let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
+        assert_eq!(lake.pinned().await.unwrap(), None);
+        lake.pin(&pin()).await.unwrap();
+        lake.pin(&pin()).await.unwrap();
+        assert_eq!(lake.pinned().await.unwrap(), Some(pin()));
+        let other = LakePin {
+            grain: Grain::Hour,
+            event: Some("thumbsUp".to_owned()),
+            ..pin()
+        };
+        let error = lake.pin(&other).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "lake `memory://` was made with other settings: `event`: lake has nothing, run asks `thumbsUp`; \
+             `grain`: lake has `day`, run asks `hour`"
+        );
+        assert!(!error.is_retryable());
+    }
+
+    #[tokio::test]
+    async fn a_setting_that_only_a_newer_program_knows_is_a_difference() {
+        let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
+        let json = r#"{"format_version":1,"grain":"day","event":null,"prompt":"parts","schema_version":1,"masking":"all"}"#;
+        let path = location::lake_pin(2);
+        lake.store.overwrite(&path, json.into()).await.unwrap();
+        assert_eq!(
+            lake.pin(&pin()).await.unwrap_err().to_string(),
+            "lake `memory://` was made with other settings: `masking`: lake has `all`, run asks nothing"
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! What crashes and a store's lies leave, and that the next run mends it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use answerlake_load::{CommitOutcome, Lake, LakeStore, LoadError, Recovered};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+
+use crate::faulty_store::FaultyStore;
+use crate::setup::{check_consistent, key, local, paths, proposal};
+
+fn lake(store: Arc<dyn ObjectStore>) -> Lake {
+    Lake::new(LakeStore::from_object_store("test://", store))
+}
+
+/// A replacement is cut off after each number of operations; then either the old content is there or the new, whole,
+/// once the next run or `recover` was at it.
+async fn crash_at_every_operation(make: impl Fn() -> Arc<dyn ObjectStore>) {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut outcomes = Vec::new();
+    for operations in 0.. {
+        let disk = make();
+        let healthy = lake(Arc::clone(&disk));
+        healthy
+            .commit(proposal(scratch.path(), "run-1", 5))
+            .await
+            .unwrap();
+
+        let faulty = FaultyStore::new(disk);
+        faulty.operations_left.store(operations, SeqCst);
+        let result = lake(Arc::new(faulty))
+            .commit(proposal(scratch.path(), "run-2", 6))
+            .await;
+
+        let recovered = healthy.recover(None).await.unwrap();
+        let state = healthy.state(&key()).await.unwrap().unwrap();
+        assert!(state.published && !state.is_broken());
+        assert!(
+            recovered
+                .iter()
+                .all(|one| matches!(one, Recovered::RolledForward { revision: 2, .. }))
+        );
+        outcomes.push((state.revision, recovered.len()));
+
+        let finished = result.is_ok();
+        if !finished {
+            assert!(result.unwrap_err().is_retryable());
+        }
+        let again = healthy
+            .commit(proposal(scratch.path(), "run-3", 6))
+            .await
+            .unwrap();
+        match state.revision {
+            1 => assert!(matches!(
+                again,
+                CommitOutcome::Committed { revision: 2, .. }
+            )),
+            _ => assert!(matches!(
+                again,
+                CommitOutcome::Unchanged { revision: 2, .. }
+            )),
+        }
+        // Staging of a run that did not come to its commit is left to vacuum.
+        for path in paths(&healthy, "_answerlake/staging/run-2").await {
+            assert_eq!(state.revision, 1, "{path}");
+            let store = healthy.store().object_store();
+            object_store::ObjectStoreExt::delete(&store, &path.into())
+                .await
+                .unwrap();
+        }
+        assert_eq!(check_consistent(&healthy).await, 2);
+        if finished {
+            break;
+        }
+    }
+    assert!(
+        outcomes.contains(&(1, 0)),
+        "some crashes came before the commit"
+    );
+    assert!(
+        outcomes.contains(&(2, 1)),
+        "some came between commit and marker"
+    );
+    assert_eq!(outcomes.last(), Some(&(2, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_anywhere_is_mended_in_memory() {
+    crash_at_every_operation(|| Arc::new(InMemory::new())).await;
+}
+
+#[tokio::test]
+async fn a_crash_anywhere_is_mended_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = std::cell::Cell::new(0);
+    crash_at_every_operation(|| {
+        number.set(number.get() + 1);
+        let root = folder.path().join(number.get().to_string());
+        std::fs::create_dir(&root).unwrap();
+        Arc::new(LocalFileSystem::new_with_prefix(root).unwrap())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_only_seems_to_fail_is_ours() {
+    let scratch = tempfile::tempdir().unwrap();
+    let faulty = FaultyStore::new(Arc::new(InMemory::new()));
+    faulty.silent_creates.store(1, SeqCst);
+    let lake = lake(Arc::new(faulty));
+    let outcome = lake
+        .commit(proposal(scratch.path(), "run-1", 5))
+        .await
+        .unwrap();
+    assert!(matches!(
+        outcome,
+        CommitOutcome::Committed { revision: 1, .. }
+    ));
+    assert_eq!(check_consistent(&lake).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_did_not_take_place_is_repeated_and_then_given_up() {
+    let scratch = tempfile::tempdir().unwrap();
+    let faulty = Arc::new(FaultyStore::new(Arc::new(InMemory::new())));
+    faulty.lost_creates.store(2, SeqCst);
+    let lake = lake(Arc::clone(&faulty) as _);
+    lake.commit(proposal(scratch.path(), "run-1", 5))
+        .await
+        .unwrap();
+
+    faulty.lost_creates.store(i64::MAX, SeqCst);
+    let error = lake
+        .commit(proposal(scratch.path(), "run-2", 6))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "revision 2 of partition `app_id=st-1/dt=2025-06-28`: it is unknown after 5 tries whether it was committed"
+    );
+    assert!(error.is_retryable());
+    assert!(
+        !paths(&lake, "_answerlake/staging").await.is_empty(),
+        "it may have been committed"
+    );
+}
+
+#[tokio::test]
+async fn a_commit_without_its_files_is_broken_and_committed_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let healthy = lake(Arc::clone(&disk));
+    healthy
+        .commit(proposal(scratch.path(), "run-1", 5))
+        .await
+        .unwrap();
+    let mut faulty = FaultyStore::new(disk);
+    faulty.dies_after_create = true;
+    let result = lake(Arc::new(faulty))
+        .commit(proposal(scratch.path(), "run-2", 6))
+        .await;
+    assert!(matches!(result, Err(LoadError::Store { .. })));
+
+    let committed = healthy.state(&key()).await.unwrap().unwrap();
+    assert!(!committed.published && !committed.is_broken() && committed.revision == 2);
+    for path in paths(&healthy, "_answerlake/staging").await {
+        let store = healthy.store().object_store();
+        object_store::ObjectStoreExt::delete(&store, &path.into())
+            .await
+            .unwrap();
+    }
+    let broken = healthy.state(&key()).await.unwrap().unwrap();
+    assert_eq!(broken.missing.len(), 1);
+    let states = healthy
+        .states(key().app_id(), &key().window(), key().grain())
+        .await
+        .unwrap();
+    assert!(states[&key()].is_broken());
+    assert_eq!(
+        healthy.recover(Some(key().app_id())).await.unwrap(),
+        [Recovered::Broken {
+            partition: key(),
+            revision: 2,
+            missing: broken.missing
+        }]
+    );
+
+    // Even the digest that it claims to hold does not count, and the files of revision 1 go.
+    let outcome = healthy
+        .commit(proposal(scratch.path(), "run-3", 6))
+        .await
+        .unwrap();
+    assert!(matches!(
+        outcome,
+        CommitOutcome::Committed { revision: 3, .. }
+    ));
+    assert_eq!(check_consistent(&healthy).await, 3);
+}
+
+#[tokio::test]
+async fn on_a_local_disk_no_empty_staging_folder_is_left() {
+    let test = local().await;
+    test.lake
+        .commit(proposal(test.scratch.path(), "run-1", 5))
+        .await
+        .unwrap();
+    assert!(
+        !test
+            .scratch
+            .path()
+            .join("lake/_answerlake/staging")
+            .exists()
+    );
+}
+
+#[tokio::test]
+async fn the_next_run_finishes_a_commit_before_its_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let healthy = lake(Arc::clone(&disk));
+    healthy
+        .commit(proposal(scratch.path(), "run-1", 5))
+        .await
+        .unwrap();
+    let mut faulty = FaultyStore::new(disk);
+    faulty.dies_after_create = true;
+    let result = lake(Arc::new(faulty))
+        .commit(proposal(scratch.path(), "run-2", 6))
+        .await;
+    assert!(result.is_err());
+
+    let outcome = healthy
+        .commit(proposal(scratch.path(), "run-3", 7))
+        .await
+        .unwrap();
+    assert!(matches!(
+        outcome,
+        CommitOutcome::Committed { revision: 3, .. }
+    ));
+    assert_eq!(check_consistent(&healthy).await, 3);
+    let markers = paths(&healthy, "_answerlake/commits").await;
+    let markers = markers.iter().filter(|path| path.ends_with(".published"));
+    assert_eq!(
+        markers.count(),
+        3,
+        "no revision is built on one that is not published"
+    );
+}
