@@ -116,7 +116,8 @@ impl fmt::Display for Reason {
 impl DeadLetter {
     /// The letter as one line of JSON, its line feed included.
     ///
-    /// The record stands in `raw` as text, or in `raw_base64` when it is no UTF-8.
+    /// The record stands in `raw` as text, or in `raw_base64` when it is no UTF-8. `job_id` is the export job it came
+    /// with, where there was one.
     pub fn to_json_line(&self, job_id: Option<&str>) -> Vec<u8> {
         #[derive(Serialize)]
         struct Line<'a> {

@@ -17,7 +17,7 @@ use crate::dead_letter::{DeadLetter, Reason};
 use crate::digest::{Hash, hash_text};
 use crate::flatten::{EventKind, Flattener, RecordContext};
 use crate::frame::RecordBlock;
-use crate::json::{Arena, Kind, Value};
+use crate::json::{Arena, Kind, Value, compact};
 use crate::record::{RECORD_SLOTS, Record};
 use crate::schema::{PromptLayout, table_schemas};
 
@@ -102,8 +102,8 @@ pub struct Stray {
     pub partition: PartitionKey,
     /// The record by value.
     pub hash: Hash,
-    /// The record as it came.
-    pub raw: Vec<u8>,
+    /// The record on one line.
+    pub json: String,
 }
 
 /// Decodes blocks; cheap to share among threads.
@@ -284,7 +284,7 @@ impl<'a> Sorted<'a> {
             self.strays.push(Stray {
                 partition: key,
                 hash,
-                raw: raw.to_vec(),
+                json: compact(text).into_owned(),
             });
             return Ok(());
         }

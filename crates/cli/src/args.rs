@@ -1,0 +1,341 @@
+//! What can be asked for on the command line.
+
+use std::path::PathBuf;
+
+use answerlake_pipeline::Setting;
+use answerlake_pipeline::config::{HumanTime, Override};
+use answerlake_pipeline::plan::Range;
+use chrono::NaiveDate;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    unexpected
+  2    usage or configuration
+  3    some partitions failed, the rest are committed
+  4    refused by the source: token, scope, app id
+  5    the source failed
+  6    the lake failed
+  130, 143   stopped by SIGINT, SIGTERM";
+
+/// Exports Kore.ai Search AI's Answer Insights to a lake of partitioned Parquet
+#[derive(Debug, Parser)]
+#[command(name = "answerlake", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(after_long_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) logging: LoggingArgs,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring all that is due from the source into the lake
+    Run(RunArgs),
+    /// Bring fragments that are at hand into the lake
+    Ingest(IngestArgs),
+    /// Print the tables, column by column
+    Schema(SchemaArgs),
+    /// Serve the export API on this machine, with made-up data
+    Emulate(EmulateArgs),
+    /// Run against an emulated source and show what comes out
+    Demo(DemoArgs),
+}
+
+/// How much is logged, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LoggingArgs {
+    /// Form of the log lines on stderr
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        env = "ANSWERLAKE_LOG_FORMAT"
+    )]
+    #[arg(hide_env_values = true, hide_short_help = true)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, also by module (answerlake_extract=debug)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "ANSWERLAKE_LOG"
+    )]
+    #[arg(hide_env_values = true, hide_short_help = true)]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake run pipelines/support.toml
+  answerlake run pipelines/support.toml --date 2025-06-28
+  ANSWERLAKE_TOKEN=… answerlake run --host https://platform.kore.ai --app-id st-… --lake ./lake \\
+      --from 2025-06-01 --to 2025-07-01
+
+Which partitions are due: those of the range, and of the lookback before it, that are not committed, or were
+read before they had settled. Running again is always safe. Every setting stands in the pipeline file, in the
+environment, or as a flag, each winning over the one before; --help lists them all.")]
+pub(crate) struct RunArgs {
+    /// Pipeline file, TOML; not needed when --host, --app-id and --lake are given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Read partitions of the range that are settled, too
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+/// The range of a run.
+#[derive(Debug, Args)]
+pub(crate) struct RangeArgs {
+    /// First instant wanted, UTC unless it names a zone; floored to the grain [default: window.start]
+    #[arg(long, value_name = "TIME")]
+    from: Option<HumanTime>,
+    /// First instant not wanted; raised to the grain [default: now, less the lag]
+    #[arg(long, value_name = "TIME")]
+    to: Option<HumanTime>,
+    /// One UTC day
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
+    date: Option<NaiveDate>,
+}
+
+impl From<&RangeArgs> for Range {
+    fn from(args: &RangeArgs) -> Self {
+        Self {
+            from: args.from.map(|time| time.0),
+            to: args.to.map(|time| time.0),
+            date: args.date,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake ingest export.json --lake ./lake
+  answerlake ingest 'downloads/part-*.json.gz' --lake ./lake --app-id st-…
+
+A fragment is what the export API serves: a JSON array of records; gzip, zstd, lines of JSON and an object
+around the array are taken too. Without --app-id, each record belongs to the app it names in botId. Nothing
+proves that such fragments are whole, so a later run that covers their days reads those again.")]
+pub(crate) struct IngestArgs {
+    /// Files, folders of files, or patterns
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<String>,
+    /// Pipeline file, TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake schema
+  answerlake schema chunks
+  answerlake schema --output json")]
+pub(crate) struct SchemaArgs {
+    /// One table only
+    pub(crate) table: Option<String>,
+    /// How prompts are stored: parts or text
+    #[arg(long, value_name = "LAYOUT", default_value = "parts")]
+    pub(crate) prompt: PromptArg,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PromptArg {
+    Parts,
+    Text,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake emulate
+  answerlake emulate --port 8080 --from 2025-06-01 --to 2025-07-01 --records-per-day 500
+  answerlake emulate --write fragments --records 5000
+
+It prints the settings that a run needs. With --write it serves nothing: it writes fragments to a folder, as the
+API would serve them, for `answerlake ingest`.")]
+pub(crate) struct EmulateArgs {
+    /// Port on the loopback interface; 0 takes a free one
+    #[arg(long, default_value_t = 8780)]
+    pub(crate) port: u16,
+    /// First day with records
+    #[arg(long, value_name = "TIME", default_value = "2025-06-02")]
+    pub(crate) from: HumanTime,
+    /// Day after the last
+    #[arg(long, value_name = "TIME", default_value = "2025-06-30")]
+    pub(crate) to: HumanTime,
+    /// Records a day
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) records_per_day: u32,
+    /// Seed of the made-up data
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) seed: u64,
+    /// Distinct chunks in the made-up corpus
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pub(crate) pool: usize,
+    /// Length of texts: 1 makes about 200 kB of a generative record
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) text_scale: f64,
+    /// Export time of a fragment; the vendor takes about 10 s
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(crate) fragment_time: answerlake_pipeline::config::HumanDuration,
+    /// Delay of each answer
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(crate) latency: answerlake_pipeline::config::HumanDuration,
+    /// Serve fragments gzipped
+    #[arg(long)]
+    pub(crate) gzip: bool,
+    /// Serve jobs in the older shape, one file without totals
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Compact JSON, not indented as the vendor's is
+    #[arg(long)]
+    pub(crate) compact: bool,
+    /// Write fragments to this folder and end
+    #[arg(long, value_name = "FOLDER", requires = "records")]
+    pub(crate) write: Option<PathBuf>,
+    /// How many records to write, spread over the days
+    #[arg(long, value_name = "N", requires = "write")]
+    pub(crate) records: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  answerlake demo /tmp/answerlake-demo
+
+Run it twice: the second run finds that nothing is left to do.")]
+pub(crate) struct DemoArgs {
+    /// Folder of the lake
+    #[arg(default_value = "answerlake-demo")]
+    pub(crate) folder: PathBuf,
+    /// Weeks of made-up data
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) weeks: u32,
+    /// Records a day
+    #[arg(long, value_name = "N", default_value_t = 80)]
+    pub(crate) records_per_day: u32,
+}
+
+/// How the result is printed.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Form of the result on stdout; json is one line, and the last
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "human",
+        env = "ANSWERLAKE_OUTPUT",
+        hide_env_values = true
+    )]
+    pub(crate) output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Human,
+    Json,
+}
+
+/// The settings given as flags or in the environment; their list is the pipeline's.
+#[derive(Debug)]
+pub(crate) struct SettingArgs(pub(crate) Vec<Override>);
+
+/// The settings that `-h` shows; `--help` shows all.
+const IN_SHORT_HELP: [&str; 4] = ["host", "app-id", "window-start", "lake"];
+
+fn heading(section: &str) -> &'static str {
+    match section {
+        "source" => "Source",
+        "auth" => "Authentication",
+        "http" => "Network",
+        "window" => "Windows",
+        "jobs" => "Export jobs",
+        "fetch" => "Downloads",
+        "rate" => "Rate limits",
+        "lake" => "Lake",
+        _ => "Resources",
+    }
+}
+
+impl Args for SettingArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let args = Setting::ALL.iter().map(|setting| {
+            Arg::new(setting.flag)
+                .long(setting.flag)
+                .value_name(setting.value)
+                .help(setting.help)
+                .help_heading(heading(setting.section))
+                .env(setting.env())
+                .hide_env_values(true)
+                .hide_short_help(!IN_SHORT_HELP.contains(&setting.flag))
+                .action(ArgAction::Set)
+        });
+        command.args(args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |setting: &'static Setting| {
+            let value = matches.get_one::<String>(setting.flag)?.clone();
+            let origin = match matches.value_source(setting.flag)? {
+                ValueSource::EnvVariable => setting.env(),
+                _ => format!("--{}", setting.flag),
+            };
+            // A variable that is set to nothing is as good as not set.
+            (!value.is_empty()).then_some(Override {
+                setting,
+                value,
+                origin,
+            })
+        };
+        Ok(Self(Setting::ALL.iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

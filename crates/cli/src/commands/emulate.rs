@@ -1,0 +1,89 @@
+//! `answerlake emulate`
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use answerlake_emulator::{DataConfig, Emulator, EmulatorConfig, JobShape, write_fragments};
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::EmulateArgs;
+use crate::output::{Exit, bytes, grouped, print};
+
+pub(crate) fn execute(args: &EmulateArgs) -> anyhow::Result<Exit> {
+    let defaults = EmulatorConfig::default();
+    let data = DataConfig {
+        seed: args.seed,
+        from: args.from.0,
+        to: args.to.0,
+        records_per_day: args.records_per_day,
+        pool: args.pool,
+        text_scale: args.text_scale,
+        pretty: !args.compact,
+        ..defaults.data
+    };
+    if data.from >= data.to {
+        anyhow::bail!("`--from` must lie before `--to`");
+    }
+    if let (Some(folder), Some(records)) = (&args.write, args.records) {
+        let days = u32::try_from((data.to - data.from).num_days())
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let data = DataConfig {
+            records_per_day: records.div_ceil(days),
+            ..data
+        };
+        let written =
+            write_fragments(&data, &defaults.app_id, defaults.fragment_records, folder)
+                .with_context(|| format!("cannot write fragments to `{}`", folder.display()))?;
+        print(&format!(
+            "{} fragments, {} records, {} in {}\n",
+            grouped(written.fragments as u64),
+            grouped(written.records),
+            bytes(written.bytes),
+            folder.display()
+        ))?;
+        return Ok(Exit::Done);
+    }
+    let config = EmulatorConfig {
+        bind: SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)),
+        data,
+        shape: if args.legacy {
+            JobShape::Legacy
+        } else {
+            JobShape::Auto
+        },
+        gzip: args.gzip,
+        latency: args.latency.0,
+        job_time_per_fragment: args.fragment_time.0,
+        ..defaults
+    };
+    super::runtime()?.block_on(serve(config))
+}
+
+async fn serve(config: EmulatorConfig) -> anyhow::Result<Exit> {
+    let (from, to) = (config.data.from.date_naive(), config.data.to.date_naive());
+    let (app_id, client_id, client_secret) = (
+        config.app_id.clone(),
+        config.client_id.clone(),
+        config.client_secret.clone(),
+    );
+    let address = config.bind;
+    let emulator = Emulator::start(config)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    print(&format!(
+        "The export API is served on {url} until this is stopped (Ctrl-C). To run against it:\n\n\
+         export ANSWERLAKE_HOST={url}\n\
+         export ANSWERLAKE_APP_ID={app_id}\n\
+         export ANSWERLAKE_CLIENT_ID={client_id}\n\
+         export ANSWERLAKE_CLIENT_SECRET={client_secret}\n\
+         answerlake run --lake ./lake --from {from} --to {to}\n",
+        url = emulator.url(),
+    ))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped?,
+        _ = terminate.recv() => {}
+    }
+    Ok(Exit::Done)
+}

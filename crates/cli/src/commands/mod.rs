@@ -1,0 +1,103 @@
+//! The commands, one a file, and what several of them need.
+
+// Bring all that is due from the source into the lake.
+pub(crate) mod run;
+// Bring fragments that are at hand into the lake.
+pub(crate) mod ingest;
+// Print the tables, column by column.
+pub(crate) mod schema;
+// Serve the export API on this machine.
+pub(crate) mod emulate;
+// Run against an emulated source and show what comes out.
+pub(crate) mod demo;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use answerlake_model::RunId;
+use answerlake_pipeline::{PipelineError, RunContext, RunReport};
+use anyhow::Context;
+use chrono::Utc;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::args::OutputArgs;
+use crate::output::{Exit, print_report};
+
+/// Threads for what waits; what computes has threads of its own.
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// An environment variable that is not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What a run is told, by the clock and the environment.
+fn run_context() -> anyhow::Result<RunContext> {
+    let orchestrator = std::env::vars()
+        .filter(|(name, value)| name.starts_with("AIRFLOW_CTX_") && !value.is_empty());
+    Ok(RunContext {
+        run_id: RunId::try_new(&Uuid::now_v7().to_string())?,
+        now: Utc::now(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        orchestrator: orchestrator.collect(),
+        default_scratch: variable("TMPDIR")
+            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from),
+        stop: CancellationToken::new(),
+    })
+}
+
+/// Runs `work` to its report, and prints that. A first SIGINT or SIGTERM stops it in good order, a second at once.
+fn execute<F>(output: &OutputArgs, work: impl FnOnce(RunContext) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = Result<RunReport, PipelineError>>,
+{
+    let began = Instant::now();
+    let context = run_context()?;
+    let (run_id, started_at, stop) = (context.run_id.clone(), context.now, context.stop.clone());
+    let runtime = runtime()?;
+    let (report, stopped_by) = runtime.block_on(async {
+        let mut signals = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
+        let mut stopped_by = None;
+        let mut work = std::pin::pin!(work(context));
+        loop {
+            let exit = tokio::select! {
+                done = &mut work => break anyhow::Ok((done, stopped_by)),
+                _ = signals.0.recv() => Exit::Interrupted,
+                _ = signals.1.recv() => Exit::Terminated,
+            };
+            if stopped_by.is_some() {
+                break anyhow::Ok((Err(stopped_at_once()), Some(exit)));
+            }
+            tracing::warn!(
+                "stopping: what is being committed is finished, the rest is left to the next run"
+            );
+            stop.cancel();
+            stopped_by = Some(exit);
+        }
+    })?;
+    // A thread that still reads a window which was given up ends by itself; nobody waits for it.
+    runtime.shutdown_background();
+    let report = report.unwrap_or_else(|error| {
+        RunReport::of_error(run_id.as_str(), started_at, Utc::now(), &error)
+    });
+    print_report(&report, output.output, began.elapsed())?;
+    Ok(stopped_by.unwrap_or_else(|| Exit::of(&report)))
+}
+
+fn stopped_at_once() -> PipelineError {
+    PipelineError::Threads {
+        reason: "stopped at once: a commit under way is finished by the next run".to_owned(),
+    }
+}

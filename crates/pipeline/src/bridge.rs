@@ -1,0 +1,320 @@
+//! The one place where work crosses from what waits to what computes.
+//!
+//! A window's fragments are read, decoded and written by one thread that may block, which hands the decoding of blocks
+//! to a rayon pool and takes the results back in the order of the blocks. So rows stand in source order whatever the
+//! number of threads, and what is decoded ahead of its use is bounded.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use answerlake_extract::FetchedFragment;
+use answerlake_transform::frame::{BLOCK_BYTES, BlockReader};
+use answerlake_transform::{DecodedBlock, Decoder, FragmentError};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::PipelineError;
+
+/// Threads that compute, shared by all windows.
+#[derive(Debug, Clone)]
+pub(crate) struct Compute {
+    pool: Arc<ThreadPool>,
+    /// How many blocks a window decodes ahead.
+    blocks_ahead: usize,
+}
+
+impl Compute {
+    /// Starts `threads` (absent: one a core) for `windows` in flight at once, within `memory` bytes.
+    pub(crate) fn try_new(
+        threads: Option<usize>,
+        memory: u64,
+        windows: usize,
+    ) -> Result<Self, PipelineError> {
+        let builder = ThreadPoolBuilder::new().thread_name(|index| format!("compute-{index}"));
+        let pool = builder.num_threads(threads.unwrap_or(0)).build();
+        let pool = pool.map_err(|error| PipelineError::Threads {
+            reason: format!("cannot start threads that compute: {error}"),
+        })?;
+        // A decoded block is its bytes, about as much again in batches, and what their builders had in reserve.
+        const BLOCK_COST: u64 = 4 * BLOCK_BYTES as u64;
+        let affordable = memory / 2 / BLOCK_COST / windows.max(1) as u64;
+        let useful = 2 * pool.current_num_threads() as u64 + 1;
+        Ok(Self {
+            pool: Arc::new(pool),
+            blocks_ahead: affordable.clamp(1, useful) as usize,
+        })
+    }
+
+    /// How many threads there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `work` on the pool, and blocks until it is done.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+}
+
+/// A fragment on this machine's disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Fragment {
+    /// Its number, from 1.
+    pub(crate) number: u32,
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    /// What messages call it.
+    pub(crate) origin: String,
+    /// How many records it must hold; absent where nobody says.
+    pub(crate) promised_records: Option<u64>,
+}
+
+/// Where fragments come from, in order.
+pub(crate) trait FragmentSource {
+    /// The next one. With `wait`, blocks until there is one or there will be none.
+    fn next(&mut self, wait: bool) -> Next;
+}
+
+/// What a source answers.
+pub(crate) enum Next {
+    Fragment(Fragment),
+    NotYet,
+    End,
+}
+
+/// Fragments as they are downloaded.
+pub(crate) struct Downloads {
+    pub(crate) receiver: tokio::sync::mpsc::Receiver<FetchedFragment>,
+    pub(crate) job_id: String,
+}
+
+impl FragmentSource for Downloads {
+    fn next(&mut self, wait: bool) -> Next {
+        use tokio::sync::mpsc::error::TryRecvError;
+        let received = match (self.receiver.try_recv(), wait) {
+            (Ok(fetched), _) => Some(fetched),
+            (Err(TryRecvError::Empty), false) => return Next::NotYet,
+            (Err(TryRecvError::Empty), true) => self.receiver.blocking_recv(),
+            (Err(TryRecvError::Disconnected), _) => None,
+        };
+        received.map_or(Next::End, |fetched| {
+            Next::Fragment(Fragment {
+                number: u32::try_from(fetched.position).unwrap_or(u32::MAX),
+                path: fetched.path,
+                origin: format!("fragment {} of job `{}`", fetched.position, self.job_id),
+                promised_records: fetched.promised_records,
+            })
+        })
+    }
+}
+
+/// Fragments that are all at hand.
+impl FragmentSource for std::vec::IntoIter<Fragment> {
+    fn next(&mut self, _: bool) -> Next {
+        Iterator::next(self).map_or(Next::End, Next::Fragment)
+    }
+}
+
+/// What comes out of [`DecodeAhead`].
+pub(crate) enum Decoded {
+    /// The records of a block.
+    Block { fragment: u32, block: DecodedBlock },
+    /// A fragment has been read whole.
+    End { fragment: Fragment, records: u64 },
+}
+
+/// Decodes fragments on the pool, some blocks ahead, and gives them back in order.
+pub(crate) struct DecodeAhead<'a, S> {
+    compute: &'a Compute,
+    decoder: &'a Arc<Decoder>,
+    source: S,
+    reading: Option<Reading>,
+    pending: VecDeque<Pending>,
+    is_at_end: bool,
+}
+
+struct Reading {
+    fragment: Fragment,
+    blocks: BlockReader<Box<dyn Read>>,
+    records: u64,
+}
+
+enum Pending {
+    Block {
+        fragment: u32,
+        result: mpsc::Receiver<DecodedBlock>,
+    },
+    End {
+        fragment: Fragment,
+        records: u64,
+    },
+    Failed(PipelineError),
+}
+
+impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
+    pub(crate) fn new(compute: &'a Compute, decoder: &'a Arc<Decoder>, source: S) -> Self {
+        Self {
+            compute,
+            decoder,
+            source,
+            reading: None,
+            pending: VecDeque::new(),
+            is_at_end: false,
+        }
+    }
+
+    /// The next block or the end of a fragment; `None` after the last.
+    pub(crate) fn next(&mut self) -> Result<Option<Decoded>, PipelineError> {
+        while !self.is_at_end && self.pending.len() <= self.compute.blocks_ahead {
+            if !self.read_on() {
+                break;
+            }
+        }
+        match self.pending.pop_front() {
+            None => Ok(None),
+            Some(Pending::Failed(error)) => Err(error),
+            Some(Pending::End { fragment, records }) => {
+                Ok(Some(Decoded::End { fragment, records }))
+            }
+            Some(Pending::Block { fragment, result }) => match result.recv() {
+                Ok(block) => Ok(Some(Decoded::Block { fragment, block })),
+                Err(_) => Err(PipelineError::Threads {
+                    reason: "a thread that decodes died".to_owned(),
+                }),
+            },
+        }
+    }
+
+    /// Reads one block more, or comes to an end; `false` when there is nothing to be had without waiting.
+    fn read_on(&mut self) -> bool {
+        let Some(reading) = &mut self.reading else {
+            return match self.source.next(self.pending.is_empty()) {
+                Next::NotYet => false,
+                Next::End => {
+                    self.is_at_end = true;
+                    false
+                }
+                Next::Fragment(fragment) => {
+                    match open(&fragment.path) {
+                        Ok(bytes) => {
+                            self.reading = Some(Reading {
+                                fragment,
+                                blocks: BlockReader::new(bytes),
+                                records: 0,
+                            });
+                        }
+                        Err(error) => self.fail(fragment.origin, FragmentError::Read(error)),
+                    }
+                    true
+                }
+            };
+        };
+        match reading.blocks.next() {
+            Some(Ok(block)) => {
+                reading.records += block.records.len() as u64;
+                let (sender, result) = mpsc::sync_channel(1);
+                let decoder = Arc::clone(self.decoder);
+                let fragment = reading.fragment.number;
+                self.compute.pool.spawn(move || {
+                    // Nobody waits for it any more after an error; then it is dropped.
+                    drop(sender.send(decoder.decode(block, fragment)));
+                });
+                self.pending.push_back(Pending::Block { fragment, result });
+            }
+            Some(Err(error)) => {
+                let origin = reading.fragment.origin.clone();
+                self.fail(origin, error);
+            }
+            None => {
+                if let Some(Reading {
+                    fragment, records, ..
+                }) = self.reading.take()
+                {
+                    self.pending.push_back(Pending::End { fragment, records });
+                }
+            }
+        }
+        true
+    }
+
+    fn fail(&mut self, origin: String, source: FragmentError) {
+        self.pending
+            .push_back(Pending::Failed(PipelineError::Fragment { origin, source }));
+        self.is_at_end = true;
+    }
+}
+
+/// Opens a fragment, whatever it is compressed with: servers gzip a body that is a gzipped file already.
+fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
+    const GZIP: &[u8] = &[0x1F, 0x8B];
+    const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
+    // More layers are no server's doing.
+    const MAX_LAYERS: usize = 3;
+    let mut bytes: Box<dyn Read> = Box::new(File::open(path)?);
+    for _ in 0..MAX_LAYERS {
+        let mut head = Vec::with_capacity(ZSTD.len());
+        bytes
+            .by_ref()
+            .take(ZSTD.len() as u64)
+            .read_to_end(&mut head)?;
+        let (is_gzip, is_zstd) = (head.starts_with(GZIP), head.starts_with(ZSTD));
+        bytes = Box::new(std::io::Cursor::new(head).chain(bytes));
+        if is_gzip {
+            bytes = Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(bytes)));
+        } else if is_zstd {
+            bytes = Box::new(zstd::Decoder::new(bytes)?);
+        } else {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn compression_is_told_by_the_bytes() {
+        let text = b"[{\"_id\":\"a\"}]";
+        let gzip = |bytes: &[u8]| {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let once = gzip(text);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fragment");
+        for bytes in [
+            text.to_vec(),
+            once.clone(),
+            gzip(&once),
+            zstd::encode_all(&text[..], 1).unwrap(),
+            b"[".to_vec(),
+            Vec::new(),
+        ] {
+            std::fs::write(&path, &bytes).unwrap();
+            let mut read = Vec::new();
+            open(&path).unwrap().read_to_end(&mut read).unwrap();
+            assert!(read == text || read == bytes, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn at_least_one_block_is_decoded_ahead_and_never_more_than_helps() {
+        let ahead = |memory, windows| {
+            Compute::try_new(Some(2), memory, windows)
+                .unwrap()
+                .blocks_ahead
+        };
+        assert_eq!(ahead(192 << 20, 100), 1);
+        assert_eq!(ahead(192 << 20, 2), 3);
+        assert_eq!(ahead(8 << 30, 1), 5);
+    }
+}

@@ -1,0 +1,251 @@
+//! What can go wrong around the three stages; what goes wrong inside them is passed on.
+
+use std::path::PathBuf;
+
+use answerlake_extract::{ErrorKind, ExtractError};
+use answerlake_load::LoadError;
+use answerlake_model::{PartitionKey, Window};
+use answerlake_transform::FragmentError;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// A file that the settings name cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The pipeline file is not as it should be.
+    #[error("pipeline file `{}`", path.display())]
+    ParseConfig {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A setting has a value that it cannot have.
+    #[error("{setting}: {reason}")]
+    InvalidSetting {
+        /// Where it was given.
+        setting: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// A setting that is needed is not given.
+    #[error("`{setting}` is missing: give it in the pipeline file or as `--{flag}`")]
+    Missing {
+        /// Its place in the pipeline file.
+        setting: &'static str,
+        /// Its flag.
+        flag: &'static str,
+    },
+    /// A setting names a variable of the environment that is not there.
+    #[error("environment variable `{name}` is not set or empty; setting `{setting}` names it")]
+    MissingVariable {
+        /// The variable.
+        name: String,
+        /// The setting.
+        setting: &'static str,
+    },
+    /// More than one way to authenticate is given.
+    #[error("two ways to authenticate are given: {first} and {second}")]
+    TwoWaysToAuthenticate {
+        /// One.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// No way to authenticate is given.
+    #[error(
+        "no way to authenticate: set ANSWERLAKE_TOKEN, or ANSWERLAKE_CLIENT_ID and ANSWERLAKE_CLIENT_SECRET, or an \
+         [auth] section in the pipeline file"
+    )]
+    NoAuthentication,
+    /// The range of a run is not one.
+    #[error("{reason}")]
+    InvalidRange {
+        /// What is wrong with it, and what to write.
+        reason: String,
+    },
+    /// A path to ingest holds nothing.
+    #[error(
+        "`{pattern}`: expected a fragment, a folder of fragments or a pattern that matches some, got none"
+    )]
+    NothingToIngest {
+        /// The path as it was given.
+        pattern: String,
+    },
+    /// Getting the fragments failed.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// A fragment cannot be read as one.
+    #[error("{origin}")]
+    Fragment {
+        /// Which fragment, of which job or file.
+        origin: String,
+        /// What is wrong with it.
+        source: FragmentError,
+    },
+    /// A fragment holds another number of records than its job says.
+    #[error("{origin}: expected {promised} records, got {decoded}")]
+    WrongRecordCount {
+        /// Which fragment, of which job.
+        origin: String,
+        /// `recordCount`.
+        promised: u64,
+        /// What was met.
+        decoded: u64,
+    },
+    /// The books of a window do not balance.
+    #[error("window {window}: the books do not balance: {reason}")]
+    Books {
+        /// The window.
+        window: String,
+        /// The numbers.
+        reason: String,
+    },
+    /// Writing to the lake failed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A partition holds other records already, and what was brought does not replace them.
+    #[error(
+        "partition `{partition}` is committed already, with other records, as revision {revision}"
+    )]
+    AlreadyCommitted {
+        /// The partition.
+        partition: PartitionKey,
+        /// Its newest revision.
+        revision: u64,
+    },
+    /// Scratch cannot be used.
+    #[error("cannot {action} scratch `{}`", path.display())]
+    Scratch {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The threads that compute cannot be started, or one of them died.
+    #[error("{reason}")]
+    Threads {
+        /// What happened.
+        reason: String,
+    },
+    /// The run was told to stop before this was done.
+    #[error("stopped before window {window} was done")]
+    Stopped {
+        /// The window.
+        window: Window,
+    },
+}
+
+/// Who has to do something about a failure; the program chooses its exit code by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// The run was stopped.
+    Stopped,
+    /// The lake.
+    Lake,
+    /// The source failed.
+    Source,
+    /// This machine or this program.
+    Unexpected,
+    /// The source refuses us.
+    Refused,
+    /// Settings or usage.
+    Configuration,
+}
+
+impl PipelineError {
+    /// Who has to do something about it.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::ReadConfig { .. }
+            | Self::ParseConfig { .. }
+            | Self::InvalidSetting { .. }
+            | Self::Missing { .. }
+            | Self::MissingVariable { .. }
+            | Self::TwoWaysToAuthenticate { .. }
+            | Self::NoAuthentication
+            | Self::InvalidRange { .. }
+            | Self::NothingToIngest { .. } => FailureKind::Configuration,
+            Self::Extract(error) => match error.kind() {
+                ErrorKind::Configuration => FailureKind::Configuration,
+                ErrorKind::Refused => FailureKind::Refused,
+                ErrorKind::Source => FailureKind::Source,
+                ErrorKind::Store => FailureKind::Lake,
+                ErrorKind::Local => FailureKind::Unexpected,
+            },
+            Self::Fragment { .. } | Self::WrongRecordCount { .. } | Self::Books { .. } => {
+                FailureKind::Source
+            }
+            Self::Load(
+                LoadError::InvalidConfig { .. }
+                | LoadError::InvalidUrl { .. }
+                | LoadError::PinMismatch { .. },
+            ) => FailureKind::Configuration,
+            Self::Load(LoadError::Scratch { .. }) | Self::Scratch { .. } | Self::Threads { .. } => {
+                FailureKind::Unexpected
+            }
+            Self::Load(_) | Self::AlreadyCommitted { .. } => FailureKind::Lake,
+            Self::Stopped { .. } => FailureKind::Stopped,
+        }
+    }
+
+    /// Whether the same run may succeed later without anyone's doing.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Extract(error) => error.is_retryable(),
+            Self::Load(error) => error.is_retryable(),
+            Self::Fragment { source, .. } => source.is_retryable(),
+            Self::WrongRecordCount { .. } | Self::Books { .. } | Self::Stopped { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is not in the message.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::TwoWaysToAuthenticate { .. } => {
+                "keep one of them: a ready token, or client id and client secret".to_owned()
+            }
+            Self::Load(LoadError::PinMismatch { .. }) => {
+                "use the lake's settings, or another --lake".to_owned()
+            }
+            Self::Fragment { .. } => {
+                "a fragment is a JSON array of records as the export API serves it, gzip or not".to_owned()
+            }
+            Self::Scratch { .. } | Self::Load(LoadError::Scratch { .. }) => {
+                "give another folder with --scratch, with room for the fragments of a window".to_owned()
+            }
+            Self::AlreadyCommitted { .. } => {
+                "ingest into another --lake: joining records with those of a committed partition is not built yet".to_owned()
+            }
+            Self::WrongRecordCount { .. } | Self::Books { .. } => {
+                "run again: the export is asked for anew".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// An error with all its causes, on one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat what their source says.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

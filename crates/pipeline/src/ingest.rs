@@ -1,0 +1,144 @@
+//! `ingest`: fragments that are at hand, without the source.
+//!
+//! Nothing proves that such fragments are a whole export, so their partitions are committed as *partial*: a run that
+//! covers them reads them again.
+
+use std::path::{Path, PathBuf};
+
+use answerlake_load::OnCommitted;
+use answerlake_model::AppId;
+use answerlake_transform::AppAssignment;
+use chrono::Utc;
+
+use crate::bridge::Fragment;
+use crate::config::PipelineConfig;
+use crate::error::PipelineError;
+use crate::reconcile::{JobFacts, reconcile};
+use crate::report::{RunReport, Tally};
+use crate::workbench::{CommitAs, RunContext, Workbench};
+
+/// What is ingested.
+#[derive(Debug, Clone)]
+pub struct IngestRequest {
+    /// Files, folders of files, and patterns such as `day-*/part-*.json`; read in this order, and within a folder or a
+    /// pattern by name.
+    pub paths: Vec<String>,
+}
+
+/// Brings fragments into the lake.
+///
+/// # Errors
+/// When nothing is found to ingest, a fragment is none, or the lake cannot be opened. What fails at the commit of a
+/// partition is in the report.
+pub async fn ingest(
+    config: &PipelineConfig,
+    request: &IngestRequest,
+    context: &RunContext,
+) -> Result<RunReport, PipelineError> {
+    let files = find(&request.paths)?;
+    let bench = Workbench::open(config, context, 1).await?;
+    let folder = bench.scratch_folder()?;
+    let unnamed = AppId::try_new("unassigned").expect("it is a valid id");
+    let fallback = bench.partition_of_today(config.app_id.clone().unwrap_or(unnamed));
+    let app = config
+        .app_id
+        .clone()
+        .map_or(AppAssignment::FromRecords, AppAssignment::Fixed);
+    let assembly = bench.assembly(app, None, None, fallback, folder.path());
+    let bytes_fetched = files
+        .iter()
+        .filter_map(|path| path.metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    let fragments: Vec<Fragment> = files
+        .into_iter()
+        .zip(1..)
+        .map(|(path, number)| Fragment {
+            number,
+            origin: path.display().to_string(),
+            path,
+            promised_records: None,
+        })
+        .collect();
+    tracing::info!(
+        fragments = fragments.len(),
+        bytes = bytes_fetched,
+        "ingesting"
+    );
+
+    let assembled = tokio::task::spawn_blocking(move || assembly.run(fragments.into_iter()))
+        .await
+        .map_err(|error| PipelineError::Threads {
+            reason: format!("a thread that assembles died: {error}"),
+        })??;
+    let books = reconcile(JobFacts::default(), &assembled)?;
+    assembled.aside.put(&bench.lake).await?;
+
+    let mut tally = Tally::default();
+    tally.add_job(&books);
+    tally.totals.bytes_fetched = bytes_fetched;
+    for (key, partition) in assembled.partitions {
+        let commit_as = CommitAs {
+            provisional: false,
+            partial: true,
+            on_committed: OnCommitted::Refuse,
+        };
+        let partition_books = partition.books;
+        let committed = bench.commit(&key, partition, &books, commit_as).await;
+        tally.add_partition(&key, &partition_books, committed);
+    }
+    Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
+}
+
+/// The files that the paths name.
+fn find(paths: &[String]) -> Result<Vec<PathBuf>, PipelineError> {
+    let mut files = Vec::new();
+    for pattern in paths {
+        let nothing = || PipelineError::NothingToIngest {
+            pattern: pattern.clone(),
+        };
+        let path = Path::new(pattern);
+        let found = if path.is_file() {
+            vec![path.to_owned()]
+        } else if path.is_dir() {
+            files_in(path)?
+        } else {
+            let matches = glob::glob(pattern).map_err(|_| nothing())?;
+            matches
+                .filter_map(Result::ok)
+                .filter(|path| path.is_file())
+                .collect()
+        };
+        if found.is_empty() {
+            return Err(nothing());
+        }
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+/// The files of a folder that are named as fragments are, by name.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PipelineError> {
+    const ENDINGS: [&str; 6] = [
+        ".json",
+        ".json.gz",
+        ".json.zst",
+        ".ndjson",
+        ".ndjson.gz",
+        ".ndjson.zst",
+    ];
+    let failed = |source| PipelineError::ReadConfig {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_file() && ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

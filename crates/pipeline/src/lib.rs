@@ -1,0 +1,47 @@
+//! A run: from the pipeline file to the report.
+//!
+//! ```text
+//! pipeline file + flags -> PipelineConfig                          config
+//!   -> what the lake holds, what is due: Plan                      state, plan
+//!   -> a window's job and fragments                                (extract)
+//!   -> blocks decoded ahead, in order, on all cores                bridge    (transform)
+//!   -> records told apart, rows to data files                      assemble  (load)
+//!   -> the books                                                   reconcile
+//!   -> a commit a partition                                        run       (load)
+//!   -> RunReport                                                   report
+//! ```
+//!
+//! `extract`, `transform` and `load` do not know one another; this crate is the only one that knows all three. What
+//! waits runs on tokio, what computes on a rayon pool, and `bridge` is the one place where work crosses over.
+
+// The settings: a TOML file, overlaid by environment and flags.
+pub mod config;
+// What a run asks for, and why.
+pub mod plan;
+// What the lake knows: partitions committed, jobs in flight.
+mod state;
+// Decodes fragments ahead of their use, in order, within bounds.
+mod bridge;
+// A window's fragments to data files, strays and dead letters.
+mod assemble;
+// Records that go beside the tables.
+mod aside;
+// Promised, decoded, written: the books.
+mod reconcile;
+// What `run` and `ingest` work with: lake, threads, scratch.
+mod workbench;
+// `run`: windows in flight, partitions committed.
+mod run;
+// `ingest`: fragments that are at hand.
+mod ingest;
+// What became of it all.
+pub mod report;
+// What can go wrong.
+pub mod error;
+
+pub use config::{PipelineConfig, Setting};
+pub use error::PipelineError;
+pub use ingest::{IngestRequest, ingest};
+pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
+pub use run::{RunRequest, run};
+pub use workbench::RunContext;

@@ -1,0 +1,384 @@
+//! What a run asks for, and why: pure, from the range, the settings, the time and what is committed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use answerlake_model::{AppId, Grain, PartitionKey, Window};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use crate::config::{PipelineConfig, WindowConfig};
+use crate::error::PipelineError;
+
+/// The range a run is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Its first instant, floored to the grain.
+    pub from: Option<DateTime<Utc>>,
+    /// The first instant after it, raised to the grain.
+    pub to: Option<DateTime<Utc>>,
+    /// One UTC day, in place of both.
+    pub date: Option<NaiveDate>,
+}
+
+/// Why a partition is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It was never committed.
+    Uncommitted,
+    /// Its records may not have settled when it was read.
+    Provisional,
+    /// Nothing proves that it is complete.
+    Partial,
+    /// Its newest revision names files that are nowhere.
+    Broken,
+    /// It is to be read whatever holds.
+    Forced,
+}
+
+impl Reason {
+    /// Its name in logs and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uncommitted => "uncommitted",
+            Self::Provisional => "provisional",
+            Self::Partial => "partial",
+            Self::Broken => "broken",
+            Self::Forced => "forced",
+        }
+    }
+}
+
+/// What is committed of a partition, as far as it decides whether it is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Its records may not have settled.
+    pub provisional: bool,
+    /// Nothing proves that it is complete.
+    pub partial: bool,
+    /// Files of it are nowhere.
+    pub broken: bool,
+}
+
+/// Some partitions next to one another, asked for with one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedWindow {
+    /// The time they cover.
+    pub window: Window,
+    /// Each of them, in order, and why it is read.
+    pub partitions: Vec<(PartitionKey, Reason)>,
+}
+
+/// What a run asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The windows, in order.
+    pub windows: Vec<PlannedWindow>,
+    /// Partitions of the range that have not ended long enough ago.
+    pub not_due: Vec<PartitionKey>,
+}
+
+impl Range {
+    /// The range in whole partitions: what it says, or else all since `window.start` that is due by now.
+    ///
+    /// # Errors
+    /// When it is empty or backwards, or an end is neither given nor to be had from the settings.
+    pub fn resolve(
+        &self,
+        config: &PipelineConfig,
+        now: DateTime<Utc>,
+    ) -> Result<Window, PipelineError> {
+        let invalid = |reason: String| PipelineError::InvalidRange { reason };
+        let grain = config.lake.grain;
+        if let Some(date) = self.date {
+            if self.from.is_some() || self.to.is_some() {
+                return Err(invalid(
+                    "`--date` is a range of its own: leave out `--from` and `--to`".to_owned(),
+                ));
+            }
+            let start = date.and_time(chrono::NaiveTime::MIN).and_utc();
+            return Window::try_new(start, start + TimeDelta::days(1))
+                .map_err(|error| invalid(error.to_string()));
+        }
+        let from = self.from.or(config.window.start).ok_or_else(|| {
+            invalid(
+                "where to start is not known: give `--from` and `--to`, or `--date`, or set `window.start` in the \
+                 pipeline file"
+                    .to_owned(),
+            )
+        })?;
+        let due_by_now = grain.floor(now - to_delta(config.window.lag));
+        let to = self.to.unwrap_or(due_by_now);
+        if self.from.is_some() && self.from == self.to {
+            return Err(invalid(format!(
+                "the range is empty: `--from` and `--to` are both `{}`. Airflow 3 gives data_interval_start and \
+                 data_interval_end alike under `@daily`: write `--date {{{{ ds }}}}`, or schedule with \
+                 CronDataIntervalTimetable",
+                from.to_rfc3339()
+            )));
+        }
+        if self.to.is_none() && from >= to {
+            // Nothing is due yet. The partition under way says so by name.
+            let start = grain.floor(from);
+            return Window::try_new(start, start + grain.duration())
+                .map_err(|error| invalid(error.to_string()));
+        }
+        Window::try_new(from, to)
+            .and_then(|window| {
+                Window::try_new(grain.floor(window.start()), grain.ceil(window.end()))
+            })
+            .map_err(|error| invalid(error.to_string()))
+    }
+}
+
+/// The time whose partitions are looked at for `range`: it and the lookback before it, from `window.start` on.
+pub fn looked_at(range: &Window, window: &WindowConfig, grain: Grain) -> Window {
+    let earliest = grain.floor(range.start() - to_delta(window.lookback));
+    let earliest = window.start.map_or(earliest, |start| {
+        earliest.max(grain.floor(start)).min(range.start())
+    });
+    Window::try_new(earliest, range.end()).expect("a range that begins earlier is not empty")
+}
+
+/// Plans the windows: partitions of `looked_at` that are due, next to one another, as many as fit `window.size`.
+pub fn plan(
+    app_id: &AppId,
+    looked_at: &Window,
+    forced: Option<&Window>,
+    committed: &BTreeMap<PartitionKey, Committed>,
+    config: &PipelineConfig,
+    now: DateTime<Utc>,
+) -> Plan {
+    let grain = config.lake.grain;
+    let mut plan = Plan::default();
+    for slot in looked_at.slots(grain) {
+        let key = PartitionKey::new(app_id.clone(), slot, grain);
+        let is_forced = forced.is_some_and(|window| window.contains(slot));
+        let Some(reason) = reason(committed.get(&key), is_forced) else {
+            continue;
+        };
+        if key.window().end() > now - to_delta(config.window.lag) {
+            plan.not_due.push(key);
+        } else {
+            plan.push(key, reason, config.window.size);
+        }
+    }
+    plan
+}
+
+fn reason(committed: Option<&Committed>, is_forced: bool) -> Option<Reason> {
+    match committed {
+        None => Some(Reason::Uncommitted),
+        Some(Committed { broken: true, .. }) => Some(Reason::Broken),
+        Some(Committed { partial: true, .. }) => Some(Reason::Partial),
+        Some(Committed {
+            provisional: true, ..
+        }) => Some(Reason::Provisional),
+        Some(_) => is_forced.then_some(Reason::Forced),
+    }
+}
+
+impl Plan {
+    fn push(&mut self, key: PartitionKey, reason: Reason, size: Duration) {
+        let slot = key.window();
+        if let Some(last) = self.windows.last_mut()
+            && last.window.end() == slot.start()
+            && slot.end() - last.window.start() <= to_delta(size)
+        {
+            last.window = Window::try_new(last.window.start(), slot.end()).expect("it only grows");
+            last.partitions.push((key, reason));
+            return;
+        }
+        self.windows.push(PlannedWindow {
+            window: slot,
+            partitions: vec![(key, reason)],
+        });
+    }
+}
+
+/// A setting's duration for arithmetic with times. Settings are spans that people write; none comes near the bounds.
+pub(crate) fn to_delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Setting;
+
+    fn config(settings: &[(&str, &str)]) -> PipelineConfig {
+        let overrides: Vec<_> = [("lake", "memory://")]
+            .iter()
+            .chain(settings)
+            .map(|(flag, value)| crate::config::Override {
+                setting: Setting::ALL
+                    .iter()
+                    .find(|setting| setting.flag == *flag)
+                    .unwrap(),
+                value: (*value).to_owned(),
+                origin: (*flag).to_owned(),
+            })
+            .collect();
+        PipelineConfig::load(None, &overrides, &|_| None).unwrap()
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse::<crate::config::HumanTime>().unwrap().0
+    }
+
+    fn window(from: &str, to: &str) -> Window {
+        Window::try_new(at(from), at(to)).unwrap()
+    }
+
+    fn key(day: &str) -> PartitionKey {
+        PartitionKey::new(AppId::try_new("st-1").unwrap(), at(day), Grain::Day)
+    }
+
+    const FINAL: Committed = Committed {
+        provisional: false,
+        partial: false,
+        broken: false,
+    };
+
+    fn planned(plan: &Plan) -> Vec<String> {
+        plan.windows
+            .iter()
+            .map(|window| {
+                let reasons: Vec<_> = window
+                    .partitions
+                    .iter()
+                    .map(|(_, reason)| reason.name())
+                    .collect();
+                format!("{} {}", window.window, reasons.join(","))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_due_is_asked_for_in_windows_that_fit() {
+        let config = config(&[("window", "2d")]);
+        let committed = BTreeMap::from([
+            (key("2025-06-03"), FINAL),
+            (
+                key("2025-06-04"),
+                Committed {
+                    provisional: true,
+                    ..FINAL
+                },
+            ),
+            (
+                key("2025-06-05"),
+                Committed {
+                    partial: true,
+                    ..FINAL
+                },
+            ),
+        ]);
+        let app_id = AppId::try_new("st-1").unwrap();
+        let range = window("2025-06-01", "2025-06-08");
+        let due = plan(
+            &app_id,
+            &range,
+            None,
+            &committed,
+            &config,
+            at("2025-06-07T00:59:59"),
+        );
+        assert_eq!(
+            planned(&due),
+            [
+                "2025-06-01T00:00:00.000Z/2025-06-03T00:00:00.000Z uncommitted,uncommitted",
+                "2025-06-04T00:00:00.000Z/2025-06-06T00:00:00.000Z provisional,partial",
+            ]
+        );
+        assert_eq!(due.not_due, [key("2025-06-06"), key("2025-06-07")]);
+        let forced = plan(
+            &app_id,
+            &range,
+            Some(&window("2025-06-03", "2025-06-04")),
+            &committed,
+            &config,
+            at("2025-06-07T01:00:00"),
+        );
+        assert_eq!(
+            planned(&forced)[1],
+            "2025-06-03T00:00:00.000Z/2025-06-05T00:00:00.000Z forced,provisional"
+        );
+        assert_eq!(forced.not_due, [key("2025-06-07")]);
+    }
+
+    #[test]
+    fn the_lookback_ends_at_the_start_of_the_pipeline() {
+        let range = window("2025-06-05", "2025-06-06");
+        assert_eq!(
+            looked_at(&range, &config(&[]).window, Grain::Day),
+            window("2025-06-02", "2025-06-06")
+        );
+        let started = config(&[("window-start", "2025-06-04")]);
+        assert_eq!(
+            looked_at(&range, &started.window, Grain::Day),
+            window("2025-06-04", "2025-06-06")
+        );
+        let late = config(&[("window-start", "2025-06-09")]);
+        assert_eq!(looked_at(&range, &late.window, Grain::Day), range);
+        let none = config(&[("lookback", "0s")]);
+        assert_eq!(looked_at(&range, &none.window, Grain::Day), range);
+    }
+
+    #[test]
+    fn ranges_are_whole_partitions() {
+        let now = at("2025-06-10T00:30:00");
+        let resolve = |from: Option<&str>, to: Option<&str>, settings: &[(&str, &str)]| {
+            let range = Range {
+                from: from.map(at),
+                to: to.map(at),
+                date: None,
+            };
+            range
+                .resolve(&config(settings), now)
+                .map(|window| window.to_string())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            resolve(Some("2025-06-01T05:00"), Some("2025-06-02T05:00"), &[]).unwrap(),
+            "2025-06-01T00:00:00.000Z/2025-06-03T00:00:00.000Z"
+        );
+        assert_eq!(
+            resolve(
+                Some("2025-06-01T05:30"),
+                Some("2025-06-01T05:40"),
+                &[("grain", "hour")]
+            )
+            .unwrap(),
+            "2025-06-01T05:00:00.000Z/2025-06-01T06:00:00.000Z"
+        );
+        // 00:30 is within the lag of the day before.
+        assert_eq!(
+            resolve(None, None, &[("window-start", "2025-06-01")]).unwrap(),
+            "2025-06-01T00:00:00.000Z/2025-06-09T00:00:00.000Z"
+        );
+        assert_eq!(
+            resolve(None, None, &[("window-start", "2025-06-20")]).unwrap(),
+            "2025-06-20T00:00:00.000Z/2025-06-21T00:00:00.000Z"
+        );
+        let equal = resolve(Some("2026-01-02"), Some("2026-01-02"), &[]).unwrap_err();
+        assert!(equal.contains("write `--date {{ ds }}`"), "{equal}");
+        assert!(
+            resolve(Some("2026-01-02"), Some("2026-01-01"), &[])
+                .unwrap_err()
+                .contains("the range is empty")
+        );
+        assert!(
+            resolve(None, Some("2026-01-01"), &[])
+                .unwrap_err()
+                .contains("where to start is not known")
+        );
+        let date = Range {
+            date: Some("2025-06-28".parse().unwrap()),
+            ..Range::default()
+        };
+        assert_eq!(
+            date.resolve(&config(&[]), now).unwrap(),
+            window("2025-06-28", "2025-06-29")
+        );
+    }
+}

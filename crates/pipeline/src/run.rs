@@ -1,0 +1,347 @@
+//! `run`: what is due, window by window, from the source to the lake.
+//!
+//! Windows are in flight together; one that fails does not stop the others. Nothing of a window is committed before
+//! its books balance.
+
+use answerlake_extract::{ExportClient, ExtractError, FinishedJob, JobStore};
+use answerlake_load::OnCommitted;
+use answerlake_model::{JobBooks, PartitionKey};
+use answerlake_transform::AppAssignment;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream};
+
+use crate::assemble::{Assembled, AssembledPartition};
+use crate::bridge::Downloads;
+use crate::config::PipelineConfig;
+use crate::error::PipelineError;
+use crate::plan::{Plan, PlannedWindow, Range, looked_at, plan, to_delta};
+use crate::reconcile::{JobFacts, reconcile};
+use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
+use crate::state::{LakeJobs, committed};
+use crate::workbench::{CommitAs, RunContext, Workbench};
+
+/// Fragments that wait, downloaded, for the one being read.
+const FRAGMENTS_AHEAD: usize = 4;
+
+/// Partitions of one window that are committed at once.
+const COMMITS_AT_ONCE: usize = 4;
+
+/// How often a window is exported before it fails for what it holds.
+const EXPORTS: u32 = 2;
+
+/// What a run is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunRequest {
+    /// Its range.
+    pub range: Range,
+    /// Whether partitions of the range are read that are settled.
+    pub force: bool,
+}
+
+/// Brings all that is due into the lake.
+///
+/// # Errors
+/// When the run cannot begin: settings, lake, scratch. What fails later is in the report.
+pub async fn run(
+    config: &PipelineConfig,
+    request: &RunRequest,
+    context: &RunContext,
+) -> Result<RunReport, PipelineError> {
+    let extract = config.extract.clone().ok_or(PipelineError::Missing {
+        setting: "source.host",
+        flag: "host",
+    })?;
+    let range = request.range.resolve(config, context.now)?;
+    let client = ExportClient::try_new(extract.clone())?;
+    let bench = Workbench::open(config, context, extract.jobs.concurrency).await?;
+
+    let app_id = &extract.source.app_id;
+    let looked_at = looked_at(&range, &config.window, config.lake.grain);
+    let states = bench
+        .lake
+        .states(app_id, &looked_at, config.lake.grain)
+        .await?;
+    let forced = request.force.then_some(&range);
+    let Plan { windows, not_due } = plan(
+        app_id,
+        &looked_at,
+        forced,
+        &committed(&states),
+        config,
+        context.now,
+    );
+    tracing::info!(range = %range, windows = windows.len(), not_due = not_due.len(), "planned");
+
+    let mut tally = Tally::default();
+    for key in &not_due {
+        tally.add(key, PartitionReport::new(key, PartitionState::NotDue));
+    }
+    let (bench, client) = (&bench, &client);
+    let runs = windows.iter().map(|planned| async move {
+        let run = WindowRun {
+            bench,
+            client,
+            planned,
+        };
+        (planned, run.run().await)
+    });
+    let mut in_flight = stream::iter(runs).buffer_unordered(extract.jobs.concurrency);
+    while let Some((planned, outcome)) = in_flight.next().await {
+        tally.add_window(planned, outcome);
+    }
+    drop(in_flight);
+
+    let stats = client.stats();
+    tally.totals.requests = stats.requests;
+    tally.totals.retries = stats.retries;
+    tally.totals.bytes_fetched = stats.bytes_fetched;
+    Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
+}
+
+/// What came of a window.
+struct WindowOutcome {
+    books: JobBooks,
+    partitions: Vec<(PartitionKey, PartitionOutcome)>,
+}
+
+/// What came of a partition: its books with its report and the bytes written.
+type PartitionOutcome = (
+    answerlake_model::PartitionBooks,
+    Result<(PartitionReport, u64), PipelineError>,
+);
+
+/// One window on its way.
+struct WindowRun<'r> {
+    bench: &'r Workbench<'r>,
+    client: &'r ExportClient,
+    planned: &'r PlannedWindow,
+}
+
+impl WindowRun<'_> {
+    async fn run(&self) -> Result<WindowOutcome, PipelineError> {
+        let jobs = LakeJobs(self.bench.lake.clone());
+        let mut exports = 1;
+        let (job, assembled, books) = loop {
+            let job = self
+                .until_stopped(async { Ok(self.export(&jobs).await?) })
+                .await?;
+            match self.until_stopped(self.assemble(&job)).await {
+                Ok((assembled, books)) => break (job, assembled, books),
+                Err(error) if is_about_content(&error) => {
+                    // The same job would give the same again: this run or the next exports anew.
+                    jobs.forget(&job.record)
+                        .await
+                        .map_err(|source| store_error("forget", source))?;
+                    if exports == EXPORTS {
+                        return Err(error);
+                    }
+                    exports += 1;
+                    tracing::warn!(window = %self.planned.window, error = crate::error::chain(&error), "exported again");
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let outcome = self.commit(assembled, books, job.record.posted_at).await?;
+        if outcome
+            .partitions
+            .iter()
+            .all(|(_, (_, committed))| committed.is_ok())
+        {
+            jobs.forget(&job.record)
+                .await
+                .map_err(|source| store_error("forget", source))?;
+        }
+        Ok(outcome)
+    }
+
+    /// Gives up on `work` when the run is to stop. What it leaves, the next run takes up or clears.
+    async fn until_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, PipelineError>>,
+    ) -> Result<T, PipelineError> {
+        tokio::select! {
+            biased;
+            () = self.bench.context.stop.cancelled() => Err(PipelineError::Stopped { window: self.planned.window }),
+            done = work => done,
+        }
+    }
+
+    async fn export(&self, jobs: &LakeJobs) -> Result<FinishedJob, ExtractError> {
+        let margin = to_delta(self.bench.config.window.margin);
+        let source = &self
+            .bench
+            .config
+            .extract
+            .as_ref()
+            .expect("a run has a source")
+            .source;
+        let job = self
+            .client
+            .run_job(&source.request(self.planned.window.widen(margin)), jobs)
+            .await?;
+        tracing::info!(
+            window = %self.planned.window,
+            job_id = %job.record.job_id,
+            fragments = job.fragments.len(),
+            records = job.total_records,
+            taken_up = job.taken_up,
+            "export finished"
+        );
+        Ok(job)
+    }
+
+    /// Downloads and assembles at once.
+    async fn assemble(&self, job: &FinishedJob) -> Result<(Assembled, JobBooks), PipelineError> {
+        let window = self.planned.window;
+        let folder = self.bench.scratch_folder()?;
+        let (ready, receiver) = tokio::sync::mpsc::channel(FRAGMENTS_AHEAD);
+        let job_id = job.record.job_id.to_string();
+        let (first, _) = &self.planned.partitions[0];
+        let assembly = self.bench.assembly(
+            AppAssignment::Fixed(first.app_id().clone()),
+            Some((window, to_delta(self.bench.config.window.margin))),
+            Some(job_id.clone()),
+            first.clone(),
+            folder.path(),
+        );
+        let downloads = Downloads {
+            receiver,
+            job_id: job_id.clone(),
+        };
+        let path = folder.path().to_owned();
+        let assembling = tokio::task::spawn_blocking(move || {
+            // Held to the end: where the run stops, the thread may still be reading from it.
+            let folder = folder;
+            assembly.run(downloads).map(|assembled| (assembled, folder))
+        });
+        let (fetched, assembled) =
+            tokio::join!(self.client.fetch_fragments(job, &path, ready), assembling);
+        let assembled = assembled.map_err(|error| PipelineError::Threads {
+            reason: format!("a thread that assembles died: {error}"),
+        })?;
+        let (mut assembled, folder) = match (fetched, assembled) {
+            // The download stopped because nobody reads it any more; why, the reader knows.
+            (Err(ExtractError::ReceiverGone) | Ok(()), Err(error)) => {
+                return Err(error);
+            }
+            (Err(error), _) => return Err(error.into()),
+            (Ok(()), Ok(assembled)) => assembled,
+        };
+        for (key, _) in &self.planned.partitions {
+            assembled
+                .partitions
+                .entry(key.clone())
+                .or_insert_with(AssembledPartition::empty);
+        }
+        assembled.folders.push(folder);
+        let facts = JobFacts {
+            job_id: Some(job_id),
+            window: Some(window),
+            as_of: Some(job.record.posted_at),
+            promised: job.total_records,
+        };
+        let books = reconcile(facts, &assembled)?;
+        Ok((assembled, books))
+    }
+
+    async fn commit(
+        &self,
+        assembled: Assembled,
+        books: JobBooks,
+        posted_at: DateTime<Utc>,
+    ) -> Result<WindowOutcome, PipelineError> {
+        let settle = to_delta(self.bench.config.window.settle);
+        assembled.aside.put(&self.bench.lake).await?;
+        let job = &books;
+        let commits = assembled
+            .partitions
+            .into_iter()
+            .map(|(key, partition)| async move {
+                let commit_as = CommitAs {
+                    provisional: posted_at < key.window().end() + settle,
+                    partial: false,
+                    on_committed: OnCommitted::Replace,
+                };
+                let partition_books = partition.books;
+                let committed = self.bench.commit(&key, partition, job, commit_as).await;
+                (key, (partition_books, committed))
+            });
+        let partitions = stream::iter(commits)
+            .buffer_unordered(COMMITS_AT_ONCE)
+            .collect()
+            .await;
+        Ok(WindowOutcome { books, partitions })
+    }
+}
+
+/// Whether an error says that what was exported is not whole.
+fn is_about_content(error: &PipelineError) -> bool {
+    use PipelineError::{Books, Fragment, WrongRecordCount};
+    match error {
+        Fragment { source, .. } => source.is_retryable(),
+        WrongRecordCount { .. } | Books { .. } => true,
+        _ => false,
+    }
+}
+
+fn store_error(action: &'static str, source: answerlake_extract::BoxError) -> PipelineError {
+    PipelineError::Extract(ExtractError::JobStore { action, source })
+}
+
+impl Tally {
+    fn add_window(
+        &mut self,
+        planned: &PlannedWindow,
+        outcome: Result<WindowOutcome, PipelineError>,
+    ) {
+        let WindowOutcome { books, partitions } = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::error!(window = %planned.window, error = crate::error::chain(&error), "window failed");
+                let keys: Vec<_> = planned
+                    .partitions
+                    .iter()
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                self.fail(&keys, &error);
+                return;
+            }
+        };
+        self.add_job(&books);
+        for (key, (partition_books, committed)) in partitions {
+            self.add_partition(&key, &partition_books, committed);
+        }
+    }
+
+    /// Adds what a job's books say.
+    pub(crate) fn add_job(&mut self, books: &JobBooks) {
+        self.totals.promised += books.promised.unwrap_or(0);
+        self.totals.decoded += books.decoded;
+        self.totals.margin += books.margin;
+        self.totals.strays += books.strays;
+        self.totals.dead_letters += books.unassigned;
+    }
+
+    /// Adds what became of a partition.
+    pub(crate) fn add_partition(
+        &mut self,
+        key: &PartitionKey,
+        books: &answerlake_model::PartitionBooks,
+        committed: Result<(PartitionReport, u64), PipelineError>,
+    ) {
+        self.totals.duplicates += books.duplicates;
+        self.totals.dead_letters += books.dead_letters;
+        self.totals.conflicts += books.conflicts;
+        match committed {
+            Ok((report, bytes_written)) => {
+                self.totals.written += books.written;
+                self.totals.bytes_written += bytes_written;
+                self.add(key, report);
+            }
+            Err(error) => {
+                tracing::error!(partition = %key, error = crate::error::chain(&error), "partition failed");
+                self.fail(std::slice::from_ref(key), &error);
+            }
+        }
+    }
+}

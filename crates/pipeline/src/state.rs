@@ -1,0 +1,127 @@
+//! What the lake knows that a run must know: which partitions are committed, and which jobs are in flight.
+
+use std::collections::BTreeMap;
+
+use answerlake_extract::{BoxError, ExportRequest, JobRecord, JobStore};
+use answerlake_load::Lake;
+use answerlake_model::PartitionKey;
+use async_trait::async_trait;
+
+use crate::plan::Committed;
+
+/// What the plan must know of the partitions' states.
+pub(crate) fn committed(
+    states: &BTreeMap<PartitionKey, answerlake_load::PartitionState>,
+) -> BTreeMap<PartitionKey, Committed> {
+    let facts = |state: &answerlake_load::PartitionState| Committed {
+        provisional: state.manifest.provisional,
+        partial: state.manifest.partial,
+        broken: state.is_broken(),
+    };
+    states
+        .iter()
+        .map(|(key, state)| (key.clone(), facts(state)))
+        .collect()
+}
+
+/// Keeps the jobs in flight in the lake, so that any machine can take them up.
+#[derive(Debug, Clone)]
+pub(crate) struct LakeJobs(pub(crate) Lake);
+
+/// What a job's object is called: one a request, so that a new job takes the place of the old.
+fn name(request: &ExportRequest) -> String {
+    let event = request
+        .event
+        .map_or("all", answerlake_extract::EventFilter::name);
+    let compact =
+        |time: chrono::DateTime<chrono::Utc>| time.format("%Y%m%dT%H%M%S%.3fZ").to_string();
+    format!(
+        "{}-{}-{event}",
+        compact(request.range.start()),
+        compact(request.range.end())
+    )
+}
+
+#[async_trait]
+impl JobStore for LakeJobs {
+    async fn find(&self, request: &ExportRequest) -> Result<Option<JobRecord>, BoxError> {
+        let name = name(request);
+        let stored = self.0.jobs(&request.app_id).await?;
+        let Some((_, json)) = stored.into_iter().find(|(stored, _)| *stored == name) else {
+            return Ok(None);
+        };
+        match serde_json::from_slice::<JobRecord>(&json) {
+            Ok(record) => Ok((record.request == *request).then_some(record)),
+            Err(error) => {
+                // The job it named is lost to us, no more: the window is exported anew.
+                tracing::warn!(job = name, %error, "a stored job cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn save(&self, record: &JobRecord) -> Result<(), BoxError> {
+        let json = serde_json::to_vec(record)?;
+        Ok(self
+            .0
+            .put_job(&record.request.app_id, &name(&record.request), json.into())
+            .await?)
+    }
+
+    async fn forget(&self, record: &JobRecord) -> Result<(), BoxError> {
+        Ok(self
+            .0
+            .delete_job(&record.request.app_id, &name(&record.request))
+            .await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use answerlake_extract::EventFilter;
+    use answerlake_load::LakeStore;
+    use answerlake_model::{AppId, JobId, Window};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_is_found_by_its_request_alone() {
+        let jobs = LakeJobs(Lake::new(LakeStore::open("memory://").await.unwrap()));
+        let request = |end: &str, event| ExportRequest {
+            app_id: AppId::try_new("st-1").unwrap(),
+            range: Window::try_new(
+                "2025-06-27T23:59:59Z".parse().unwrap(),
+                end.parse().unwrap(),
+            )
+            .unwrap(),
+            event,
+        };
+        let asked = request("2025-06-29T00:00:01Z", None);
+        let record = |id| JobRecord {
+            job_id: JobId::try_new(id).unwrap(),
+            request: asked.clone(),
+            posted_at: "2025-06-30T00:00:00Z".parse().unwrap(),
+        };
+        assert_eq!(jobs.find(&asked).await.unwrap(), None);
+        jobs.save(&record("fj-1")).await.unwrap();
+        jobs.save(&record("fj-2")).await.unwrap();
+        assert_eq!(jobs.find(&asked).await.unwrap(), Some(record("fj-2")));
+        assert_eq!(
+            jobs.find(&request("2025-06-30T00:00:01Z", None))
+                .await
+                .unwrap(),
+            None
+        );
+        assert_eq!(
+            jobs.find(&request(
+                "2025-06-29T00:00:01Z",
+                Some(EventFilter::ThumbsUp)
+            ))
+            .await
+            .unwrap(),
+            None
+        );
+        jobs.forget(&record("fj-2")).await.unwrap();
+        assert_eq!(jobs.find(&asked).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! What `run` and `ingest` work with: the lake, the threads that compute, scratch; and how a partition is committed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use answerlake_load::{
+    CommitOutcome, Lake, LakePin, LakeStore, OnCommitted, Proposal, Recovered, WriterConfig,
+};
+use answerlake_model::{AppId, JobBooks, PartitionKey, PerTable, RunId, TableSchema, Window};
+use answerlake_transform::schema::table_schemas;
+use answerlake_transform::{AppAssignment, DecodeConfig, PromptLayout, SCHEMA_VERSION};
+use chrono::{DateTime, TimeDelta, Utc};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::assemble::{AssembledPartition, Assembly};
+use crate::bridge::Compute;
+use crate::config::PipelineConfig;
+use crate::error::PipelineError;
+use crate::report::{PartitionReport, PartitionState};
+
+/// What a run is told by who starts it.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// The run.
+    pub run_id: RunId,
+    /// The time: what is due is due as of it.
+    pub now: DateTime<Utc>,
+    /// The version of the program; goes into the manifests.
+    pub program_version: String,
+    /// What the orchestrator says of the run; goes into the manifests as it is.
+    pub orchestrator: BTreeMap<String, String>,
+    /// Scratch, where the settings name none.
+    pub default_scratch: PathBuf,
+    /// Cancelled when the run is to stop.
+    pub stop: CancellationToken,
+}
+
+/// What the work is done with.
+pub(crate) struct Workbench<'a> {
+    pub(crate) config: &'a PipelineConfig,
+    pub(crate) context: &'a RunContext,
+    pub(crate) lake: Lake,
+    compute: Compute,
+    schemas: Arc<PerTable<TableSchema>>,
+    scratch: TempDir,
+}
+
+/// How a partition is to be committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitAs {
+    pub(crate) provisional: bool,
+    pub(crate) partial: bool,
+    pub(crate) on_committed: OnCommitted,
+}
+
+impl<'a> Workbench<'a> {
+    /// Opens the lake, checks that it was made with the same settings, and finishes what earlier runs left.
+    pub(crate) async fn open(
+        config: &'a PipelineConfig,
+        context: &'a RunContext,
+        windows_at_once: usize,
+    ) -> Result<Self, PipelineError> {
+        let lake = Lake::new(LakeStore::open(&config.lake.url).await?);
+        lake.pin(&LakePin {
+            format_version: answerlake_load::LAKE_FORMAT_VERSION,
+            grain: config.lake.grain,
+            event: config.event.map(|event| event.name().to_owned()),
+            prompt: match config.lake.prompt {
+                PromptLayout::Parts => "parts".to_owned(),
+                PromptLayout::Text => "text".to_owned(),
+            },
+            schema_version: SCHEMA_VERSION,
+        })
+        .await?;
+        for recovered in lake.recover(config.app_id.as_ref()).await? {
+            match recovered {
+                Recovered::RolledForward {
+                    partition,
+                    revision,
+                } => {
+                    tracing::info!(%partition, revision, "a commit that an earlier run left was finished");
+                }
+                Recovered::Broken {
+                    partition,
+                    revision,
+                    missing,
+                } => {
+                    tracing::error!(%partition, revision, ?missing, "a revision is broken: files of it are nowhere");
+                }
+            }
+        }
+        let compute = Compute::try_new(config.run.threads, config.run.memory, windows_at_once)?;
+        tracing::debug!(threads = compute.threads(), "ready to compute");
+        let scratch = config
+            .run
+            .scratch
+            .as_deref()
+            .unwrap_or(&context.default_scratch);
+        let failed = |source| PipelineError::Scratch {
+            action: "create a folder in",
+            path: scratch.to_owned(),
+            source,
+        };
+        Ok(Self {
+            config,
+            context,
+            lake,
+            compute,
+            schemas: Arc::new(table_schemas(config.lake.prompt)),
+            // The folder is open to its owner alone: fragments hold what people asked.
+            scratch: tempfile::Builder::new()
+                .prefix("answerlake-")
+                .tempdir_in(scratch)
+                .map_err(failed)?,
+        })
+    }
+
+    /// A new folder in scratch.
+    pub(crate) fn scratch_folder(&self) -> Result<TempDir, PipelineError> {
+        let path = self.scratch.path();
+        let failed = |source| PipelineError::Scratch {
+            action: "create a folder in",
+            path: path.to_owned(),
+            source,
+        };
+        tempfile::tempdir_in(path).map_err(failed)
+    }
+
+    /// How the fragments of `window` (absent: of any time) become data files.
+    pub(crate) fn assembly(
+        &self,
+        app: AppAssignment,
+        window: Option<(Window, TimeDelta)>,
+        job_id: Option<String>,
+        fallback: PartitionKey,
+        scratch: &Path,
+    ) -> Assembly {
+        Assembly {
+            compute: self.compute.clone(),
+            decode: DecodeConfig {
+                app,
+                window,
+                grain: self.config.lake.grain,
+                prompt: self.config.lake.prompt,
+                max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+            },
+            writer: WriterConfig {
+                compression: self.config.lake.compression,
+                ..WriterConfig::default()
+            },
+            schemas: Arc::clone(&self.schemas),
+            scratch: scratch.to_owned(),
+            job_id,
+            fallback,
+        }
+    }
+
+    /// Commits one partition; gives its report and the bytes written.
+    pub(crate) async fn commit(
+        &self,
+        key: &PartitionKey,
+        partition: AssembledPartition,
+        job: &JobBooks,
+        commit_as: CommitAs,
+    ) -> Result<(PartitionReport, u64), PipelineError> {
+        let CommitAs {
+            provisional,
+            partial,
+            on_committed,
+        } = commit_as;
+        let proposal = Proposal {
+            key: key.clone(),
+            run_id: self.context.run_id.clone(),
+            files: partition.files,
+            content_digest: partition.content_digest,
+            provisional,
+            partial,
+            books: partition.books,
+            jobs: vec![job.clone()],
+            schema_version: SCHEMA_VERSION,
+            program_version: self.context.program_version.clone(),
+            context: self.context.orchestrator.clone(),
+            on_committed,
+            allow_unchanged: true,
+        };
+        let (state, revision, rows, bytes) = match self.lake.commit(proposal).await? {
+            CommitOutcome::Committed {
+                revision,
+                rows,
+                bytes_written,
+            } => {
+                tracing::info!(partition = %key, revision, bytes = bytes_written, "partition committed");
+                (
+                    PartitionState::Committed,
+                    revision,
+                    Some(rows),
+                    bytes_written,
+                )
+            }
+            CommitOutcome::Unchanged { revision, rows } => {
+                tracing::info!(partition = %key, revision, "partition unchanged");
+                (PartitionState::Unchanged, revision, Some(rows), 0)
+            }
+            CommitOutcome::Refused { revision } => {
+                return Err(PipelineError::AlreadyCommitted {
+                    partition: key.clone(),
+                    revision,
+                });
+            }
+        };
+        let report = PartitionReport {
+            revision: Some(revision),
+            provisional: Some(provisional),
+            rows,
+            ..PartitionReport::new(key, state)
+        };
+        Ok((report, bytes))
+    }
+
+    /// A partition to name where none is known: of this app, today.
+    pub(crate) fn partition_of_today(&self, app_id: AppId) -> PartitionKey {
+        PartitionKey::new(app_id, self.context.now, self.config.lake.grain)
+    }
+}
