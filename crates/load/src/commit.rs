@@ -147,7 +147,7 @@ impl Lake {
                 Created::Ours => {
                     self.publish(key, &draft.manifest).await?;
                     let outcome = draft.committed();
-                    tracing::info!(partition = %key, ?outcome, "partition committed");
+                    tracing::debug!(partition = %key, ?outcome, "partition committed");
                     return Ok(outcome);
                 }
                 Created::Theirs => {

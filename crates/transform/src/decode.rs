@@ -781,29 +781,27 @@ mod tests {
         );
         assert_eq!(block.decoded, 9);
         assert_eq!(rows(&block, Table::Feedback).len(), 1);
-        let broken = Decoder::new(config()).decode(
-            RecordBlock {
-                bytes: b"{\"a\":\"\xFF\"}".to_vec(),
-                records: vec![0..9],
+        let alone = |bytes: &[u8], max_record_bytes| {
+            let block = RecordBlock {
+                bytes: bytes.to_vec(),
+                records: std::iter::once(0..bytes.len()).collect(),
                 records_before: 0,
-            },
-            1,
-        );
-        assert_eq!(broken.dead_letters[0].reason, Reason::InvalidUtf8 { at: 6 });
-        let large = Decoder::new(DecodeConfig {
-            max_record_bytes: 8,
-            ..config()
-        })
-        .decode(
-            RecordBlock {
-                bytes: b"{\"a\":123}".to_vec(),
-                records: vec![0..9],
-                records_before: 0,
-            },
-            1,
+            };
+            Decoder::new(DecodeConfig {
+                max_record_bytes,
+                ..config()
+            })
+            .decode(block, 1)
+            .dead_letters[0]
+                .reason
+                .clone()
+        };
+        assert_eq!(
+            alone(b"{\"a\":\"\xFF\"}", 64),
+            Reason::InvalidUtf8 { at: 6 }
         );
         assert_eq!(
-            large.dead_letters[0].reason,
+            alone(b"{\"a\":123}", 8),
             Reason::TooLarge {
                 bytes: 9,
                 max_bytes: 8
