@@ -85,9 +85,11 @@ Examples:
   ANSWERLAKE_TOKEN=… answerlake run --host https://platform.kore.ai --app-id st-… --lake ./lake \\
       --from 2025-06-01 --to 2025-07-01
 
-Which partitions are due: those of the range, and of the lookback before it, that are not committed, or were
-read before they had settled. Running again is always safe. Every setting stands in the pipeline file, in the
-environment, or as a flag, each winning over the one before; --help lists them all.")]
+Which partitions are due: those of the range, and of the lookback before it, that are not committed, or were \
+read before they had settled. Running again is always safe.
+
+Every setting stands in the pipeline file, in the environment, or as a flag, each winning over the one before; \
+--help lists them all.")]
 pub(crate) struct RunArgs {
     /// Pipeline file, TOML; not needed when --host, --app-id and --lake are given
     pub(crate) pipeline: Option<PathBuf>,
@@ -132,8 +134,8 @@ Examples:
   answerlake ingest export.json --lake ./lake
   answerlake ingest 'downloads/part-*.json.gz' --lake ./lake --app-id st-…
 
-A fragment is what the export API serves: a JSON array of records; gzip, zstd, lines of JSON and an object
-around the array are taken too. Without --app-id, each record belongs to the app it names in botId. Nothing
+A fragment is what the export API serves: a JSON array of records; gzip, zstd, lines of JSON and an object \
+around the array are taken too. Without --app-id, each record belongs to the app it names in botId. Nothing \
 proves that such fragments are whole, so a later run that covers their days reads those again.")]
 pub(crate) struct IngestArgs {
     /// Files, folders of files, or patterns
@@ -177,7 +179,7 @@ Examples:
   answerlake emulate --port 8080 --from 2025-06-01 --to 2025-07-01 --records-per-day 500
   answerlake emulate --write fragments --records 5000
 
-It prints the settings that a run needs. With --write it serves nothing: it writes fragments to a folder, as the
+It prints the settings that a run needs. With --write it serves nothing: it writes fragments to a folder, as the \
 API would serve them, for `answerlake ingest`.")]
 pub(crate) struct EmulateArgs {
     /// Port on the loopback interface; 0 takes a free one

@@ -371,3 +371,209 @@ impl RowRuns {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use answerlake_load::{Lake, LakeStore};
+    use answerlake_model::{AppId, Grain, Table, Window};
+    use answerlake_transform::schema::table_schemas;
+    use answerlake_transform::{AppAssignment, PromptLayout};
+    use chrono::TimeDelta;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+
+    const DAY: &str = "2025-06-28";
+
+    fn assemble(fragments: &[&[String]], threads: usize) -> (Assembled, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let app_id = AppId::try_new("st-1").unwrap();
+        let start = format!("{DAY}T00:00:00Z").parse().unwrap();
+        let window = Window::try_new(start, start + TimeDelta::days(1)).unwrap();
+        let assembly = Assembly {
+            compute: Compute::try_new(Some(threads), 1 << 30, 1).unwrap(),
+            decode: DecodeConfig {
+                app: AppAssignment::Fixed(app_id.clone()),
+                window: Some((window, TimeDelta::seconds(1))),
+                grain: Grain::Day,
+                prompt: PromptLayout::Parts,
+                max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+            },
+            writer: WriterConfig::default(),
+            schemas: Arc::new(table_schemas(PromptLayout::Parts)),
+            scratch: folder.path().to_owned(),
+            job_id: Some("fj-1".to_owned()),
+            fallback: PartitionKey::new(app_id, start, Grain::Day),
+        };
+        let fragments: Vec<Fragment> = fragments
+            .iter()
+            .zip(1..)
+            .map(|(records, number)| {
+                let path = folder.path().join(format!("fragment-{number}.json"));
+                std::fs::write(&path, format!("[{}]", records.join(","))).unwrap();
+                Fragment {
+                    number,
+                    path,
+                    origin: format!("fragment {number}"),
+                    promised_records: Some(records.len() as u64),
+                }
+            })
+            .collect();
+        (assembly.run(fragments.into_iter()).unwrap(), folder)
+    }
+
+    /// A search at `time` of the day, with text that tells its version.
+    fn search(id: &str, modified: &str, text: &str, time: &str) -> String {
+        format!(
+            r#"{{"_id":"{id}","searchRequestId":"{id}","event":"search","query":"{text}","lMod":"{DAY}T10:00:{modified}.000Z",
+            "timeStampValue":0,"createdOn":"{time}","answerDebug":[{{"_id":"d","searchRequestId":"{id}","generativeChunks":[{{"chunkText":"{text}"}}]}}]}}"#
+        )
+    }
+
+    fn at_noon(id: &str, modified: &str, text: &str) -> String {
+        search(id, modified, text, &format!("{DAY}T12:00:00.000Z"))
+    }
+
+    fn only(assembled: &Assembled) -> &AssembledPartition {
+        assert_eq!(assembled.partitions.len(), 1);
+        assembled.partitions.values().next().unwrap()
+    }
+
+    fn rows(partition: &AssembledPartition, table: Table) -> u64 {
+        partition
+            .files
+            .iter()
+            .filter(|file| file.table == table)
+            .map(|file| file.rows)
+            .sum()
+    }
+
+    #[test]
+    fn a_record_sent_twice_is_written_once() {
+        let (assembled, _folder) = assemble(
+            &[
+                &[at_noon("a", "01", "x"), at_noon("b", "01", "y")],
+                &[at_noon("a", "01", "x")],
+            ],
+            2,
+        );
+        let partition = only(&assembled);
+        let expected = PartitionBooks {
+            assigned: 3,
+            written: 2,
+            duplicates: 1,
+            ..PartitionBooks::default()
+        };
+        assert_eq!(partition.books, expected);
+        assert_eq!(
+            (
+                rows(partition, Table::Queries),
+                rows(partition, Table::Chunks)
+            ),
+            (2, 2)
+        );
+        let (once, _folder) = assemble(&[&[at_noon("a", "01", "x"), at_noon("b", "01", "y")]], 1);
+        assert_eq!(partition.content_digest, only(&once).content_digest);
+        let hashes = |partition: &AssembledPartition| -> Vec<String> {
+            partition
+                .files
+                .iter()
+                .map(|file| file.sha256.clone())
+                .collect()
+        };
+        assert_eq!(hashes(partition), hashes(only(&once)));
+    }
+
+    #[test]
+    fn of_two_versions_the_later_one_wins_wherever_it_stands() {
+        let (old, new, other) = (
+            at_noon("a", "01", "old"),
+            at_noon("a", "02", "new"),
+            at_noon("b", "01", "y"),
+        );
+        let (expected, _folder) = assemble(&[&[new.clone(), other.clone()]], 1);
+        for fragments in [
+            vec![new.clone(), old.clone(), other.clone()],
+            vec![old.clone(), new.clone(), new, other],
+        ] {
+            let (assembled, _folder) = assemble(&[&fragments], 2);
+            let partition = only(&assembled);
+            assert_eq!(
+                (
+                    partition.books.written,
+                    partition.books.conflicts,
+                    partition.books.dead_letters
+                ),
+                (2, 1, 1)
+            );
+            assert_eq!(partition.books.duplicates, fragments.len() as u64 - 3);
+            assert!(partition.books.balance());
+            assert_eq!(partition.content_digest, only(&expected).content_digest);
+            assert_eq!(
+                (
+                    rows(partition, Table::Queries),
+                    rows(partition, Table::Chunks)
+                ),
+                (2, 2)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_belongs_elsewhere_is_kept_beside_the_lake() {
+        let fragments = [
+            at_noon("a", "01", "x"),
+            search("b", "01", "stray", "2025-07-04T00:00:00.000Z"),
+            search("c", "01", "margin", "2025-06-29T00:00:00.500Z"),
+            "NaN".to_owned(),
+            r#"{"event":"thumbsUp","createdOn":"2025-06-28T12:00:00.000Z"}"#.to_owned(),
+        ];
+        let (assembled, _folder) = assemble(&[&fragments], 2);
+        let partition = only(&assembled);
+        let expected = PartitionBooks {
+            assigned: 2,
+            written: 1,
+            dead_letters: 1,
+            ..PartitionBooks::default()
+        };
+        assert_eq!(partition.books, expected);
+        let expected = Counts {
+            fragments: 1,
+            decoded: 5,
+            margin: 1,
+            strays: 1,
+            unassigned: 1,
+        };
+        assert_eq!(assembled.counts, expected);
+
+        let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
+        assembled.aside.put(&lake).await.unwrap();
+        let stray_day = PartitionKey::new(
+            AppId::try_new("st-1").unwrap(),
+            "2025-07-04T00:00:00Z".parse().unwrap(),
+            Grain::Day,
+        );
+        let strays = lake.strays(&stray_day).await.unwrap();
+        let lines = zstd::decode_all(&strays[0].1[..]).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&lines).unwrap();
+        assert_eq!(record["query"], "stray");
+
+        let store = lake.store().object_store();
+        let folder = format!("_answerlake/dead_letters/app_id=st-1/dt={DAY}").into();
+        let listed = store.list_with_delimiter(Some(&folder)).await.unwrap();
+        let bytes = store
+            .get(&listed.objects[0].location)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        let letters = String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap();
+        let reasons: Vec<serde_json::Value> = letters
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["reason"].clone())
+            .collect();
+        assert_eq!(reasons, ["invalid_json", "no_id"]);
+        assert!(letters.contains("\"job_id\":\"fj-1\""));
+    }
+}

@@ -57,6 +57,8 @@ async fn demo(args: &DemoArgs, lake: &Path) -> anyhow::Result<Exit> {
         ("host", emulator.url()),
         ("app-id", app_id),
         ("lake", lake_url.to_owned()),
+        // There is nothing before the first day to look back at.
+        ("window-start", from.to_rfc3339()),
         // The emulator has no limits and needs no time.
         ("poll-min", "20ms".to_owned()),
         ("poll-max", "200ms".to_owned()),
