@@ -3,27 +3,27 @@
 //! Text is parsed once, here, into types that cannot be wrong. Nothing in this crate reads the environment: who calls
 //! it says how.
 
+// How settings are written, and what they become.
+mod raw;
+// Every setting by name.
 mod setting;
+// Durations, sizes, times.
 mod values;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use answerlake_extract::{
-    AuthConfig, EventFilter, ExtractConfig, FetchConfig, HttpConfig, JobsConfig, RateConfig,
-    SecretString, SourceConfig, Url,
-};
+use answerlake_extract::{EventFilter, ExtractConfig};
 use answerlake_load::Compression;
 use answerlake_model::{AppId, Grain};
 use answerlake_transform::PromptLayout;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 
 pub use setting::Setting;
 pub use values::{HumanBytes, HumanDuration, HumanTime};
 
 use crate::error::PipelineError;
-use values::Written;
+use raw::RawConfig;
 
 /// All settings of a pipeline.
 #[derive(Debug, Clone)]
@@ -83,135 +83,6 @@ pub struct RunConfig {
     pub scratch: Option<PathBuf>,
     /// Threads that compute. Absent: one a core.
     pub threads: Option<usize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawConfig {
-    source: RawSource,
-    auth: RawAuth,
-    http: RawHttp,
-    window: RawWindow,
-    jobs: RawJobs,
-    fetch: RawFetch,
-    rate: RawRate,
-    lake: RawLake,
-    run: RawRun,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawSource {
-    host: Option<String>,
-    app_id: Option<Written<AppId>>,
-    event: Option<Written<Event>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawAuth {
-    token_env: Option<String>,
-    token_file: Option<PathBuf>,
-    client_id_env: Option<String>,
-    client_secret_env: Option<String>,
-    client_secret_file: Option<PathBuf>,
-    client_secret_command: Option<String>,
-    audience: Option<String>,
-    subject: Option<String>,
-    lifetime: Option<Written<HumanDuration>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawHttp {
-    proxy: Option<Written<Url>>,
-    ca_file: Option<PathBuf>,
-    connect_timeout: Option<Written<HumanDuration>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawWindow {
-    start: Option<Written<HumanTime>>,
-    size: Option<Written<HumanDuration>>,
-    margin: Option<Written<HumanDuration>>,
-    lag: Option<Written<HumanDuration>>,
-    lookback: Option<Written<HumanDuration>>,
-    settle: Option<Written<HumanDuration>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawJobs {
-    concurrency: Option<Written<usize>>,
-    poll_min: Option<Written<HumanDuration>>,
-    poll_max: Option<Written<HumanDuration>>,
-    stall: Option<Written<HumanDuration>>,
-    deadline: Option<Written<HumanDuration>>,
-    max_age: Option<Written<HumanDuration>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawFetch {
-    concurrency: Option<Written<usize>>,
-    retries: Option<Written<u32>>,
-    timeout: Option<Written<HumanDuration>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawRate {
-    per_minute: Option<Written<u32>>,
-    per_hour: Option<Written<u32>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawLake {
-    url: Option<String>,
-    grain: Option<Written<GrainName>>,
-    compression: Option<Written<Codec>>,
-    compression_level: Option<Written<i32>>,
-    prompt: Option<Written<PromptName>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawRun {
-    memory: Option<Written<HumanBytes>>,
-    scratch: Option<PathBuf>,
-    threads: Option<Written<usize>>,
-}
-
-/// Makes a type that is read from one of a few words.
-macro_rules! word {
-    ($name:ident, $target:ty, $($word:literal => $value:expr),+) => {
-        #[derive(Debug, Clone, Copy)]
-        struct $name($target);
-
-        impl std::str::FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text {
-                    $($word => Ok(Self($value)),)+
-                    _ => Err(format!("expected {}", [$(concat!("`", $word, "`")),+].join(" or "))),
-                }
-            }
-        }
-    };
-}
-
-word!(Event, EventFilter, "thumbsUp" => EventFilter::ThumbsUp, "thumbsDown" => EventFilter::ThumbsDown);
-word!(GrainName, Grain, "day" => Grain::Day, "hour" => Grain::Hour);
-word!(PromptName, PromptLayout, "parts" => PromptLayout::Parts, "text" => PromptLayout::Text);
-word!(Codec, CodecName, "zstd" => CodecName::Zstd, "snappy" => CodecName::Snappy);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CodecName {
-    Zstd,
-    Snappy,
 }
 
 /// A value given outside of the pipeline file.
@@ -288,281 +159,10 @@ fn insert(table: &mut toml::Table, given: &Override) {
     }
 }
 
-fn duration(written: Option<Written<HumanDuration>>, default: Duration) -> Duration {
-    written.map_or(default, |written| written.0.0)
-}
-
-fn invalid(setting: &str, reason: impl Into<String>) -> PipelineError {
-    PipelineError::InvalidSetting {
-        setting: format!("`{setting}`"),
-        reason: reason.into(),
-    }
-}
-
-impl RawConfig {
-    fn resolve(self, environment: Environment<'_>) -> Result<PipelineConfig, PipelineError> {
-        let app_id = self.source.app_id.map(|id| id.0);
-        let event = self.source.event.map(|event| event.0.0);
-        let window = self.window.resolve()?;
-        let lake = self.lake.resolve()?;
-        let run = self.run.resolve()?;
-        let extract = match self.source.host {
-            None => None,
-            Some(host) => {
-                let host = host.parse::<Url>().map_err(|error| {
-                    invalid("source.host", format!("expected a URL such as `https://platform.kore.ai`, got `{host}`: {error}"))
-                })?;
-                let app_id = app_id.clone().ok_or(PipelineError::Missing {
-                    setting: "source.app_id",
-                    flag: "app-id",
-                })?;
-                let auth = self.auth.resolve(environment)?;
-                let defaults = ExtractConfig::new(
-                    SourceConfig {
-                        host,
-                        app_id,
-                        event,
-                    },
-                    auth,
-                );
-                Some(ExtractConfig {
-                    http: HttpConfig {
-                        proxy: self.http.proxy.map(|url| url.0),
-                        ca_file: self.http.ca_file,
-                        connect_timeout: duration(
-                            self.http.connect_timeout,
-                            defaults.http.connect_timeout,
-                        ),
-                    },
-                    jobs: self.jobs.resolve(&defaults.jobs),
-                    fetch: FetchConfig {
-                        concurrency: self
-                            .fetch
-                            .concurrency
-                            .map_or(defaults.fetch.concurrency, |n| n.0),
-                        retries: self.fetch.retries.map_or(defaults.fetch.retries, |n| n.0),
-                        timeout: duration(self.fetch.timeout, defaults.fetch.timeout),
-                    },
-                    rate: RateConfig {
-                        per_minute: self
-                            .rate
-                            .per_minute
-                            .map_or(defaults.rate.per_minute, |n| n.0),
-                        per_hour: self.rate.per_hour.map_or(defaults.rate.per_hour, |n| n.0),
-                    },
-                    ..defaults
-                })
-            }
-        };
-        Ok(PipelineConfig {
-            extract,
-            app_id,
-            event,
-            window,
-            lake,
-            run,
-        })
-    }
-}
-
-impl RawJobs {
-    fn resolve(self, defaults: &JobsConfig) -> JobsConfig {
-        JobsConfig {
-            concurrency: self.concurrency.map_or(defaults.concurrency, |n| n.0),
-            poll_min: duration(self.poll_min, defaults.poll_min),
-            poll_max: duration(self.poll_max, defaults.poll_max),
-            stall: duration(self.stall, defaults.stall),
-            deadline: duration(self.deadline, defaults.deadline),
-            max_age: duration(self.max_age, defaults.max_age),
-        }
-    }
-}
-
-impl RawAuth {
-    fn resolve(self, environment: Environment<'_>) -> Result<AuthConfig, PipelineError> {
-        const TOKEN_ENV: &str = "ANSWERLAKE_TOKEN";
-        const CLIENT_ID_ENV: &str = "ANSWERLAKE_CLIENT_ID";
-        const CLIENT_SECRET_ENV: &str = "ANSWERLAKE_CLIENT_SECRET";
-        let token_ways = [
-            ("auth.token_env", self.token_env.is_some()),
-            ("auth.token_file", self.token_file.is_some()),
-        ];
-        let secret_ways = [
-            ("auth.client_secret_env", self.client_secret_env.is_some()),
-            ("auth.client_secret_file", self.client_secret_file.is_some()),
-            (
-                "auth.client_secret_command",
-                self.client_secret_command.is_some(),
-            ),
-        ];
-        let given: Vec<&str> = token_ways
-            .iter()
-            .chain(&secret_ways)
-            .filter(|(_, is_given)| *is_given)
-            .map(|(name, _)| *name)
-            .collect();
-        if let [first, second, ..] = given[..] {
-            return Err(PipelineError::TwoWaysToAuthenticate {
-                first: first.to_owned(),
-                second: second.to_owned(),
-            });
-        }
-        let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
-        let needed = |name: &str, setting: &'static str| {
-            variable(name).ok_or_else(|| PipelineError::MissingVariable {
-                name: name.to_owned(),
-                setting,
-            })
-        };
-        if let Some(path) = self.token_file {
-            return Ok(AuthConfig::TokenFile(path));
-        }
-        if let Some(name) = self.token_env {
-            return Ok(AuthConfig::Token(SecretString::from(needed(
-                &name,
-                "auth.token_env",
-            )?)));
-        }
-        let client_id_env = self.client_id_env.as_deref().unwrap_or(CLIENT_ID_ENV);
-        let signs = !given.is_empty() || self.client_id_env.is_some();
-        if !signs {
-            match (variable(TOKEN_ENV), variable(CLIENT_SECRET_ENV)) {
-                (Some(_), Some(_)) => {
-                    return Err(PipelineError::TwoWaysToAuthenticate {
-                        first: TOKEN_ENV.to_owned(),
-                        second: CLIENT_SECRET_ENV.to_owned(),
-                    });
-                }
-                (Some(token), None) => return Ok(AuthConfig::Token(SecretString::from(token))),
-                (None, Some(_)) => {}
-                (None, None) => return Err(PipelineError::NoAuthentication),
-            }
-        }
-        let client_secret = if let Some(path) = &self.client_secret_file {
-            let text =
-                std::fs::read_to_string(path).map_err(|source| PipelineError::ReadConfig {
-                    path: path.clone(),
-                    source,
-                })?;
-            text.trim().to_owned()
-        } else if let Some(command) = &self.client_secret_command {
-            secret_from_command(command)?
-        } else {
-            let name = self
-                .client_secret_env
-                .as_deref()
-                .unwrap_or(CLIENT_SECRET_ENV);
-            needed(name, "auth.client_secret_env")?
-        };
-        Ok(AuthConfig::Signed {
-            client_id: needed(client_id_env, "auth.client_id_env")?,
-            client_secret: SecretString::from(client_secret),
-            audience: self.audience,
-            subject: self.subject,
-            lifetime: duration(self.lifetime, AuthConfig::LIFETIME),
-        })
-    }
-}
-
-/// Runs a command that prints a secret. Nothing of what it prints is ever shown.
-fn secret_from_command(command: &str) -> Result<String, PipelineError> {
-    let failed = |reason: String| invalid("auth.client_secret_command", reason);
-    let output = std::process::Command::new("sh")
-        .args(["-c", command])
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| failed(format!("the command cannot be run: {error}")))?;
-    if !output.status.success() {
-        return Err(failed(format!("the command failed: {}", output.status)));
-    }
-    let secret = String::from_utf8(output.stdout)
-        .map_err(|_| failed("the command printed no UTF-8".to_owned()))?;
-    match secret.trim() {
-        "" => Err(failed("the command printed nothing".to_owned())),
-        secret => Ok(secret.to_owned()),
-    }
-}
-
-impl RawWindow {
-    fn resolve(self) -> Result<WindowConfig, PipelineError> {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        let size = duration(self.size, DAY);
-        if size > 6 * DAY || size < Duration::from_secs(60 * 60) {
-            let got = humantime::format_duration(size);
-            return Err(invalid(
-                "window.size",
-                format!("expected 1h to 6d, got `{got}`"),
-            ));
-        }
-        Ok(WindowConfig {
-            start: self.start.map(|time| time.0.0),
-            size,
-            margin: duration(self.margin, Duration::from_secs(1)),
-            lag: duration(self.lag, Duration::from_secs(60 * 60)),
-            lookback: duration(self.lookback, 3 * DAY),
-            settle: duration(self.settle, 3 * DAY),
-        })
-    }
-}
-
-impl RawLake {
-    fn resolve(self) -> Result<LakeConfig, PipelineError> {
-        let level = self.compression_level.map(|level| level.0);
-        let compression = match (
-            self.compression.map_or(CodecName::Zstd, |codec| codec.0.0),
-            level,
-        ) {
-            (CodecName::Snappy, Some(_)) => {
-                return Err(invalid("lake.compression_level", "snappy has no levels"));
-            }
-            (CodecName::Snappy, None) => Compression::Snappy,
-            (CodecName::Zstd, level) => Compression::Zstd(level.unwrap_or(3)),
-        };
-        if let Compression::Zstd(level) = compression
-            && !(1..=22).contains(&level)
-        {
-            return Err(invalid(
-                "lake.compression_level",
-                format!("expected 1 to 22, got {level}"),
-            ));
-        }
-        Ok(LakeConfig {
-            url: self.url.ok_or(PipelineError::Missing {
-                setting: "lake.url",
-                flag: "lake",
-            })?,
-            grain: self.grain.map(|grain| grain.0.0).unwrap_or_default(),
-            compression,
-            prompt: self.prompt.map(|prompt| prompt.0.0).unwrap_or_default(),
-        })
-    }
-}
-
-impl RawRun {
-    fn resolve(self) -> Result<RunConfig, PipelineError> {
-        const MIB: u64 = 1 << 20;
-        let memory = self.memory.map_or(512 * MIB, |memory| memory.0.0);
-        if memory < 192 * MIB {
-            let got = bytesize::ByteSize(memory);
-            return Err(invalid(
-                "run.memory",
-                format!("expected at least 192MiB, got {got}"),
-            ));
-        }
-        let threads = self.threads.map(|threads| threads.0);
-        if threads == Some(0) {
-            return Err(invalid("run.threads", "expected at least 1, got 0"));
-        }
-        Ok(RunConfig {
-            memory,
-            scratch: self.scratch,
-            threads,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use answerlake_extract::AuthConfig;
+
     use super::*;
 
     fn load(
