@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use answerlake_load::OnCommitted;
-use answerlake_model::AppId;
+use answerlake_model::{AppId, PartitionKey};
 use answerlake_transform::AppAssignment;
 use chrono::Utc;
 
@@ -72,20 +72,18 @@ pub async fn ingest(
             reason: format!("a thread that assembles died: {error}"),
         })??;
     let books = reconcile(JobFacts::default(), &assembled)?;
-    assembled.aside.put(&bench.lake).await?;
+    let commit_as = |_: &PartitionKey| CommitAs {
+        provisional: false,
+        partial: true,
+        on_committed: OnCommitted::Refuse,
+    };
+    let partitions = bench.commit_all(assembled, &books, commit_as).await?;
 
     let mut tally = Tally::default();
     tally.add_job(&books);
     tally.totals.bytes_fetched = bytes_fetched;
-    for (key, partition) in assembled.partitions {
-        let commit_as = CommitAs {
-            provisional: false,
-            partial: true,
-            on_committed: OnCommitted::Refuse,
-        };
-        let partition_books = partition.books;
-        let committed = bench.commit(&key, partition, &books, commit_as).await;
-        tally.add_partition(&key, &partition_books, committed);
+    for (key, outcome) in partitions {
+        tally.add_partition(&key, outcome);
     }
     Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
 }

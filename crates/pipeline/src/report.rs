@@ -1,10 +1,11 @@
 //! What became of a run: the result that the program prints as JSON.
 
-use answerlake_model::{PartitionKey, PerTable};
+use answerlake_model::{JobBooks, PartitionKey, PerTable};
 use chrono::{DateTime, SecondsFormat, Timelike, Utc};
 use serde::Serialize;
 
 use crate::error::{FailureKind, PipelineError, chain};
+use crate::workbench::PartitionOutcome;
 
 /// What became of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -192,6 +193,34 @@ impl Tally {
             self.totals.rows = PerTable::from_fn(|table| self.totals.rows[table] + rows[table]);
         }
         self.partitions.push((key.clone(), report));
+    }
+
+    /// Adds what a job's books say.
+    pub(crate) fn add_job(&mut self, books: &JobBooks) {
+        self.totals.promised += books.promised.unwrap_or(0);
+        self.totals.decoded += books.decoded;
+        self.totals.margin += books.margin;
+        self.totals.strays += books.strays;
+        self.totals.dead_letters += books.unassigned;
+    }
+
+    /// Adds what became of a partition.
+    pub(crate) fn add_partition(&mut self, key: &PartitionKey, outcome: PartitionOutcome) {
+        let PartitionOutcome { books, committed } = outcome;
+        self.totals.duplicates += books.duplicates;
+        self.totals.dead_letters += books.dead_letters;
+        self.totals.conflicts += books.conflicts;
+        match committed {
+            Ok((report, bytes_written)) => {
+                self.totals.written += books.written;
+                self.totals.bytes_written += bytes_written;
+                self.add(key, report);
+            }
+            Err(error) => {
+                tracing::error!(partition = %key, error = chain(&error), "partition failed");
+                self.fail(std::slice::from_ref(key), &error);
+            }
+        }
     }
 
     pub(crate) fn fail(&mut self, keys: &[PartitionKey], error: &PipelineError) {

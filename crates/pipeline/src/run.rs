@@ -18,13 +18,10 @@ use crate::plan::{Plan, PlannedWindow, Range, looked_at, plan, to_delta};
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
 use crate::state::{LakeJobs, committed};
-use crate::workbench::{CommitAs, RunContext, Workbench};
+use crate::workbench::{CommitAs, PartitionOutcome, RunContext, Workbench};
 
 /// Fragments that wait, downloaded, for the one being read.
 const FRAGMENTS_AHEAD: usize = 4;
-
-/// Partitions of one window that are committed at once.
-const COMMITS_AT_ONCE: usize = 4;
 
 /// How often a window is exported before it fails for what it holds.
 const EXPORTS: u32 = 2;
@@ -104,12 +101,6 @@ struct WindowOutcome {
     partitions: Vec<(PartitionKey, PartitionOutcome)>,
 }
 
-/// What came of a partition: its books with its report and the bytes written.
-type PartitionOutcome = (
-    answerlake_model::PartitionBooks,
-    Result<(PartitionReport, u64), PipelineError>,
-);
-
 /// One window on its way.
 struct WindowRun<'r> {
     bench: &'r Workbench<'r>,
@@ -145,7 +136,7 @@ impl WindowRun<'_> {
         if outcome
             .partitions
             .iter()
-            .all(|(_, (_, committed))| committed.is_ok())
+            .all(|(_, partition)| partition.committed.is_ok())
         {
             jobs.forget(&job.record)
                 .await
@@ -251,25 +242,12 @@ impl WindowRun<'_> {
         posted_at: DateTime<Utc>,
     ) -> Result<WindowOutcome, PipelineError> {
         let settle = to_delta(self.bench.config.window.settle);
-        assembled.aside.put(&self.bench.lake).await?;
-        let job = &books;
-        let commits = assembled
-            .partitions
-            .into_iter()
-            .map(|(key, partition)| async move {
-                let commit_as = CommitAs {
-                    provisional: posted_at < key.window().end() + settle,
-                    partial: false,
-                    on_committed: OnCommitted::Replace,
-                };
-                let partition_books = partition.books;
-                let committed = self.bench.commit(&key, partition, job, commit_as).await;
-                (key, (partition_books, committed))
-            });
-        let partitions = stream::iter(commits)
-            .buffer_unordered(COMMITS_AT_ONCE)
-            .collect()
-            .await;
+        let commit_as = |key: &PartitionKey| CommitAs {
+            provisional: posted_at < key.window().end() + settle,
+            partial: false,
+            on_committed: OnCommitted::Replace,
+        };
+        let partitions = self.bench.commit_all(assembled, &books, commit_as).await?;
         Ok(WindowOutcome { books, partitions })
     }
 }
@@ -308,40 +286,8 @@ impl Tally {
             }
         };
         self.add_job(&books);
-        for (key, (partition_books, committed)) in partitions {
-            self.add_partition(&key, &partition_books, committed);
-        }
-    }
-
-    /// Adds what a job's books say.
-    pub(crate) fn add_job(&mut self, books: &JobBooks) {
-        self.totals.promised += books.promised.unwrap_or(0);
-        self.totals.decoded += books.decoded;
-        self.totals.margin += books.margin;
-        self.totals.strays += books.strays;
-        self.totals.dead_letters += books.unassigned;
-    }
-
-    /// Adds what became of a partition.
-    pub(crate) fn add_partition(
-        &mut self,
-        key: &PartitionKey,
-        books: &answerlake_model::PartitionBooks,
-        committed: Result<(PartitionReport, u64), PipelineError>,
-    ) {
-        self.totals.duplicates += books.duplicates;
-        self.totals.dead_letters += books.dead_letters;
-        self.totals.conflicts += books.conflicts;
-        match committed {
-            Ok((report, bytes_written)) => {
-                self.totals.written += books.written;
-                self.totals.bytes_written += bytes_written;
-                self.add(key, report);
-            }
-            Err(error) => {
-                tracing::error!(partition = %key, error = crate::error::chain(&error), "partition failed");
-                self.fail(std::slice::from_ref(key), &error);
-            }
+        for (key, outcome) in partitions {
+            self.add_partition(&key, outcome);
         }
     }
 }

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use answerlake_load::{
     CommitOutcome, Lake, LakePin, LakeStore, OnCommitted, Proposal, Recovered, WriterConfig,
 };
-use answerlake_model::{AppId, JobBooks, PartitionKey, PerTable, RunId, TableSchema, Window};
+use answerlake_model::{
+    AppId, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, TableSchema, Window,
+};
 use answerlake_transform::schema::table_schemas;
 use answerlake_transform::{AppAssignment, DecodeConfig, PromptLayout, SCHEMA_VERSION};
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt, stream};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{AssembledPartition, Assembly};
+use crate::assemble::{Assembled, AssembledPartition, Assembly};
 use crate::bridge::Compute;
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
@@ -53,6 +56,13 @@ pub(crate) struct CommitAs {
     pub(crate) provisional: bool,
     pub(crate) partial: bool,
     pub(crate) on_committed: OnCommitted,
+}
+
+/// What came of a partition.
+pub(crate) struct PartitionOutcome {
+    pub(crate) books: PartitionBooks,
+    /// Its report and the bytes written.
+    pub(crate) committed: Result<(PartitionReport, u64), PipelineError>,
 }
 
 impl<'a> Workbench<'a> {
@@ -157,8 +167,33 @@ impl<'a> Workbench<'a> {
         }
     }
 
+    /// Commits all partitions of what was assembled, some at once, once what goes beside them is in the lake. One that
+    /// fails does not stop the others.
+    pub(crate) async fn commit_all(
+        &self,
+        assembled: Assembled,
+        job: &JobBooks,
+        commit_as: impl Fn(&PartitionKey) -> CommitAs,
+    ) -> Result<Vec<(PartitionKey, PartitionOutcome)>, PipelineError> {
+        // What is committed at once shares the waits for the disk, or the store.
+        const COMMITS_AT_ONCE: usize = 4;
+        assembled.aside.put(&self.lake).await?;
+        let commits = assembled.partitions.into_iter().map(|(key, partition)| {
+            let commit_as = commit_as(&key);
+            async move {
+                let books = partition.books;
+                let committed = self.commit(&key, partition, job, commit_as).await;
+                (key, PartitionOutcome { books, committed })
+            }
+        });
+        Ok(stream::iter(commits)
+            .buffer_unordered(COMMITS_AT_ONCE)
+            .collect()
+            .await)
+    }
+
     /// Commits one partition; gives its report and the bytes written.
-    pub(crate) async fn commit(
+    async fn commit(
         &self,
         key: &PartitionKey,
         partition: AssembledPartition,
