@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use answerlake_model::{JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,6 +80,8 @@ pub struct Proposal {
 pub enum OnCommitted {
     /// The proposal replaces it, as a new revision.
     Replace,
+    /// The same, unless the proposal brings fewer records: then it stays, and the outcome is [`CommitOutcome::Shrunk`].
+    ReplaceUnlessShrunk,
     /// It stays; the outcome is [`CommitOutcome::Refused`].
     Refuse,
 }
@@ -98,6 +100,22 @@ pub enum CommitOutcome {
     },
     /// The partition holds this already: nothing was written, nothing deleted.
     Unchanged {
+        /// Its newest revision.
+        revision: u64,
+        /// The rows of each table.
+        rows: PerTable<u64>,
+    },
+    /// The partition holds more records than the proposal brings.
+    Shrunk {
+        /// Its newest revision.
+        revision: u64,
+        /// The records it holds.
+        held: u64,
+        /// The records of the proposal.
+        brought: u64,
+    },
+    /// The partition holds what a newer job brought.
+    Outdated {
         /// Its newest revision.
         revision: u64,
         /// The rows of each table.
@@ -307,8 +325,21 @@ fn decide_without_writing(
     let state = settled.filter(|state| !state.is_broken())?;
     let revision = state.revision;
     if !holds_the_same(state, proposal) {
-        return (proposal.on_committed == OnCommitted::Refuse)
-            .then_some(CommitOutcome::Refused { revision });
+        let (held, brought) = (state.manifest.books.written, proposal.books.written);
+        // An older job must not undo what a newer one brought, whichever run is the last to commit.
+        if as_of(&proposal.jobs).is_some_and(|time| Some(time) < as_of(&state.manifest.jobs)) {
+            let rows = state.manifest.rows();
+            return Some(CommitOutcome::Outdated { revision, rows });
+        }
+        return match proposal.on_committed {
+            OnCommitted::Refuse => Some(CommitOutcome::Refused { revision }),
+            OnCommitted::ReplaceUnlessShrunk if brought < held => Some(CommitOutcome::Shrunk {
+                revision,
+                held,
+                brought,
+            }),
+            OnCommitted::Replace | OnCommitted::ReplaceUnlessShrunk => None,
+        };
     }
     let ends_provisional = state.manifest.provisional && !proposal.provisional;
     let ends_partial = state.manifest.partial && !proposal.partial;
@@ -319,6 +350,11 @@ fn decide_without_writing(
         revision,
         rows: state.manifest.rows(),
     })
+}
+
+/// When the newest of the jobs was asked for.
+fn as_of(jobs: &[JobBooks]) -> Option<DateTime<Utc>> {
+    jobs.iter().filter_map(|job| job.as_of).max()
 }
 
 fn holds_the_same(state: &PartitionState, proposal: &Proposal) -> bool {

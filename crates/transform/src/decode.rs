@@ -14,8 +14,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::batch::RowBuilders;
 use crate::column::{integer, parse_time};
 use crate::dead_letter::{DeadLetter, Reason};
-use crate::digest::{Hash, hash_text};
-use crate::flatten::{EventKind, Flattener, RecordContext};
+use crate::digest::{ArrayHash, Hash, hash_literal, hash_text};
+use crate::flatten::{EventKind, Flattener, MAX_ID_BYTES, RecordContext};
 use crate::frame::RecordBlock;
 use crate::json::{Arena, Kind, Value, compact};
 use crate::record::{RECORD_SLOTS, Record};
@@ -271,7 +271,7 @@ impl<'a> Sorted<'a> {
             self.margin += 1;
             return Ok(());
         }
-        let Some(identity) = facts.identity(&self.arena) else {
+        let Some(identity) = facts.identity(key.app_id(), &self.arena) else {
             // A stray without an id could never be joined in; it is set aside with the partition it names.
             return Err((
                 is_inside.then_some(key),
@@ -298,7 +298,10 @@ impl<'a> Sorted<'a> {
             arena: &self.arena,
             kind: facts.kind,
             search_request_id: facts.search_request_id,
-            record_id: facts.id.text(&self.arena),
+            record_id: facts
+                .id
+                .text(&self.arena)
+                .filter(|id| id.len() <= MAX_ID_BYTES),
             created_at: created_at.timestamp_micros(),
         };
         self.flattener.flatten(&context, builders);
@@ -317,7 +320,7 @@ impl<'a> Sorted<'a> {
 /// What must be known of a record before its rows are made.
 struct Facts<'r, 'a> {
     kind: EventKind,
-    event: Option<&'r str>,
+    event: &'r Value<'a>,
     id: &'r Value<'a>,
     search_request_id: Option<&'r str>,
     bot_id: &'r Value<'a>,
@@ -330,7 +333,7 @@ impl<'r, 'a> Facts<'r, 'a> {
     fn read(record: &'r Record<'a>, arena: &'r Arena) -> Self {
         let at = &*RECORD_SLOTS;
         let slots = record.slots(0);
-        let event = slots[at.event].text(arena);
+        let event = &slots[at.event];
         let created_on = &slots[at.created_on];
         let micros = created_on
             .text(arena)
@@ -343,7 +346,7 @@ impl<'r, 'a> Facts<'r, 'a> {
                     .filter(is_usable)
             });
         Self {
-            kind: match event {
+            kind: match event.text(arena) {
                 Some("search") => EventKind::Search,
                 Some("thumbsUp" | "thumbsDown") => EventKind::Feedback,
                 _ => EventKind::Other,
@@ -352,7 +355,7 @@ impl<'r, 'a> Facts<'r, 'a> {
             id: &slots[at.id],
             search_request_id: slots[at.search_request_id]
                 .exact_text(arena)
-                .filter(|id| !id.is_empty()),
+                .filter(|id| is_usable_id(id)),
             bot_id: &slots[at.bot_id],
             created_on,
             created_at: micros.and_then(DateTime::from_timestamp_micros),
@@ -363,18 +366,32 @@ impl<'r, 'a> Facts<'r, 'a> {
         }
     }
 
-    /// The hash of event and id; `None` when there is no id to tell records apart by.
-    fn identity(&self, arena: &Arena) -> Option<Hash> {
-        let own = self.id.text(arena).filter(|id| !id.is_empty());
-        // Feedback has ids of its own; those of its search would make one of all votes.
-        let id = if self.kind == EventKind::Feedback {
-            own
-        } else {
-            own.or(self.search_request_id)
-        }?;
-        let event = self.event.unwrap_or_default();
-        Some(hash_text(format!("{event}\n{id}").as_bytes()))
+    /// The hash of app, event and id; `None` when there is no id to tell records apart by.
+    fn identity(&self, app_id: &AppId, arena: &Arena) -> Option<Hash> {
+        let hash_of = |value: &Value<'_>| match value.exact_text(arena) {
+            Some(text) => hash_text(text.as_bytes()),
+            None => hash_literal(value.raw),
+        };
+        let own = self
+            .id
+            .text(arena)
+            .filter(|id| is_usable_id(id))
+            .map(|_| hash_of(self.id));
+        // Of a search, the id it goes by will do. Feedback and events name another record's there, and several of them
+        // may name the same.
+        let other = self
+            .search_request_id
+            .filter(|_| self.kind == EventKind::Search);
+        let mut identity = ArrayHash::new();
+        identity.add(hash_text(app_id.as_str().as_bytes()));
+        identity.add(hash_of(self.event));
+        identity.add(own.or_else(|| other.map(|id| hash_text(id.as_bytes())))?);
+        Some(identity.finish())
     }
+}
+
+fn is_usable_id(id: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len())
 }
 
 /// Times from 1970 to the end of 2199: what lies outside is a mistake, and would make a partition of its own.
@@ -668,6 +685,72 @@ mod tests {
                 "{drifted}: {extra}"
             );
         }
+    }
+
+    #[test]
+    fn an_event_leaves_nothing_behind_for_the_next_record() {
+        let event = r#"{"_id":"e1","event":"click","botId":"st-1","createdOn":"2025-06-28T12:00:00+02:00"}"#;
+        assert_eq!(
+            extra(&decode(config(), &[event, SEARCH]), Table::Queries),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_kept_whole_is_not_kept_in_parts_too() {
+        let feedback = FEEDBACK.replace(r#""__v":0"#, r#""__v":0,"answerDebug":[7,{"a":1}]"#);
+        let block = decode(config(), &[&feedback]);
+        assert_eq!(
+            extra(&block, Table::Feedback).unwrap(),
+            r#"{"/answerDebug":[7,{"a":1}]}"#
+        );
+        let twins = SEARCH.replacen(r#""isDev":false"#, r#""isDev":false,"x":1,"x":2"#, 1);
+        let kept = extra(&decode(config(), &[&twins]), Table::Queries).unwrap();
+        assert!(kept.starts_with(r#"{"verbatim":{"":"{"#), "{kept}");
+    }
+
+    #[test]
+    fn records_are_one_only_if_event_and_id_are() {
+        let record = |event: &str, id: &str| {
+            format!(
+                r#"{{"_id":{id},"event":{event},"searchRequestId":"q","botId":"st-1","createdOn":"2025-06-28T12:00:00.000Z"}}"#
+            )
+        };
+        let texts = [
+            record(r#""a""#, r#""b""#),
+            record(r#""a""#, r#""\ud800""#),
+            record(r#""a""#, r#""\ud801""#),
+            record("7", r#""b""#),
+            record("null", r#""b""#),
+            record(r#""a\nb""#, r#""c""#),
+            record(r#""a""#, r#""b\nc""#),
+            record(r#""\u0061""#, r#""b""#),
+        ];
+        let block = decode(
+            config(),
+            &texts.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        let identities: std::collections::HashSet<_> = block.partitions[0]
+            .records
+            .iter()
+            .map(|record| record.identity)
+            .collect();
+        assert_eq!(identities.len(), texts.len() - 1);
+        let long = record(r#""a""#, &format!("\"{}\"", "x".repeat(513)));
+        assert_eq!(
+            decode(config(), &[&long]).dead_letters[0].reason.code(),
+            "no_id"
+        );
+    }
+
+    #[test]
+    fn a_record_of_nothing_but_chunks_is_set_aside() {
+        let chunks = vec!["{}"; 100_001].join(",");
+        let record = format!(r#"{{"_id":"a","answerDebug":[{{"generativeChunks":[{chunks}]}}]}}"#);
+        assert_eq!(
+            decode(config(), &[&record]).dead_letters[0].reason.code(),
+            "invalid_json"
+        );
     }
 
     #[test]

@@ -142,10 +142,13 @@ impl Decimal {
             };
         }
         let place = whole.len() as i64 - leading as i64;
-        let exponent = power
+        // Far beyond any number that a machine computes with, and far from the bounds of the arithmetic here.
+        const MAX_POWER: u64 = 1 << 40;
+        let small_power = power
             .parse::<i64>()
             .ok()
-            .and_then(|power| power.checked_add(place));
+            .filter(|power| power.unsigned_abs() <= MAX_POWER);
+        let exponent = small_power.map(|power| power + place);
         let overflow = exponent.is_none().then(|| format!("{power}+{place}"));
         Self {
             negative,
@@ -166,9 +169,10 @@ impl std::fmt::Display for Decimal {
             return write!(f, "{sign}0.{}e{overflow}", self.digits);
         }
         // An integer of up to 18 digits is written as `canonical_integer` leaves it, so that both hash alike.
-        let places = self.exponent - self.digits.len() as i64;
-        if places >= 0 && self.exponent <= 18 {
-            return write!(f, "{sign}{}{}", self.digits, "0".repeat(places as usize));
+        let digits = self.digits.len() as i64;
+        if (digits..=18).contains(&self.exponent) {
+            let zeros = usize::try_from(self.exponent - digits).unwrap_or(0);
+            return write!(f, "{sign}{}{}", self.digits, "0".repeat(zeros));
         }
         write!(f, "{sign}0.{}e{}", self.digits, self.exponent)
     }
@@ -201,6 +205,14 @@ mod tests {
             ("1e999999999999999999999", "1e999999999999999999998"),
         ] {
             assert_ne!(hash_number(a), hash_number(b), "{a} {b}");
+        }
+        for extreme in [
+            "0.1e-9223372036854775808",
+            "0.12e9223372036854775807",
+            "1e1099511627777",
+            "-1e-1099511627776",
+        ] {
+            assert_eq!(hash_number(extreme), hash_number(extreme));
         }
         for (a, b) in [
             ("1000000000000000000000", "1e21"),

@@ -39,6 +39,13 @@ impl Extra {
         push_json_string(&mut self.verbatim, verbatim.raw);
     }
 
+    /// Forgets what was kept.
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.absent.clear();
+        self.verbatim.clear();
+    }
+
     /// The row's `extra`, if there is any; the next row starts empty.
     pub(crate) fn take(&mut self) -> Option<&str> {
         if self.values.is_empty() && self.absent.is_empty() && self.verbatim.is_empty() {
@@ -63,9 +70,7 @@ impl Extra {
             }
         }
         self.whole.push('}');
-        self.values.clear();
-        self.absent.clear();
-        self.verbatim.clear();
+        self.clear();
         Some(&self.whole)
     }
 }

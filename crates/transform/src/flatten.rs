@@ -17,6 +17,10 @@ use crate::record::{
 use crate::row::{Plan, Row, Scope, Step};
 use crate::schema::{Derived, PromptLayout, Source, columns};
 
+/// How long an id may be, in bytes. Ids are repeated in every row of their record: a longer one is no id, and would
+/// cost more than all the rest.
+pub(crate) const MAX_ID_BYTES: usize = 512;
+
 /// Which table the record itself has a row in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventKind {
@@ -241,7 +245,7 @@ impl Flattener {
                 }
                 Derived::RecordId => {
                     column.append_text(context.record_id);
-                    if row.slot(at.id).exact_text(context.arena).is_none() {
+                    if row.slot(at.id).exact_text(context.arena) != context.record_id {
                         row.keep(at.id, extra);
                     }
                 }
@@ -280,7 +284,10 @@ impl Flattener {
         let answer = AnswerContext {
             record: context,
             node,
-            id: row.slot(at.id).text(context.arena),
+            id: row
+                .slot(at.id)
+                .text(context.arena)
+                .filter(|id| id.len() <= MAX_ID_BYTES),
             position: position(context.record, node),
             cited: CitedPositions::read(row.slot(at.chunk_ids)),
             labels_are_positions: labels_are_positions(context.record, node),
@@ -299,7 +306,7 @@ impl Flattener {
                     {
                         row.keep_or_absent(at.search_request_id, extra);
                     }
-                    Derived::AnswerId if row.slot(at.id).exact_text(context.arena).is_none() => {
+                    Derived::AnswerId if row.slot(at.id).exact_text(context.arena) != answer.id => {
                         row.keep(at.id, extra);
                     }
                     Derived::AnswerPosition => {
@@ -485,9 +492,9 @@ impl Flattener {
 fn answer_count(record: &Record<'_>) -> i32 {
     let objects = record.elements(0, List::Answers).count();
     let others = record
-        .unknown
+        .unknown_of(0)
         .iter()
-        .filter(|unknown| unknown.node == 0 && unknown.parent == List::Answers.pointer());
+        .filter(|unknown| unknown.parent == List::Answers.pointer());
     i32::try_from(objects + others.count()).unwrap_or(i32::MAX)
 }
 

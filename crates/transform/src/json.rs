@@ -482,7 +482,7 @@ impl<'a, 'b> Parser<'a, 'b> {
         }
     }
 
-    fn fail<T>(&self, expected: &'static str) -> Result<T, JsonError> {
+    pub(crate) fn fail<T>(&self, expected: &'static str) -> Result<T, JsonError> {
         self.fail_at(self.at, expected)
     }
 

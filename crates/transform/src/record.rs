@@ -11,6 +11,10 @@ use std::sync::LazyLock;
 use crate::digest::{Hash, hash_text};
 use crate::json::{Arena, JsonError, Kind, Parser, Value};
 
+/// How many answers and chunks a record may have: some thousand times what the vendor shows. Each costs memory of its
+/// own, however short its text.
+const MAX_NODES: usize = 100_000;
+
 /// The paths that are known below one kind of object, each with its slot.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -387,12 +391,29 @@ impl<'a> Record<'a> {
         let mut parser = Parser::new(text, arena);
         let hash = self.node(&mut parser, &RECORD, None)?;
         parser.finish()?;
+        // An object ends after those inside it: sorted by node, each node's entries stand together, in source order.
+        self.unknown.sort_by_key(|entry| entry.node);
+        self.verbatim.sort_by_key(|entry| entry.node);
         Ok(hash)
     }
 
     /// The values of a node's slots.
     pub(crate) fn slots(&self, node: usize) -> &[Value<'a>] {
         &self.values[self.nodes[node].slots.clone()]
+    }
+
+    /// What has no slot in a node.
+    pub(crate) fn unknown_of(&self, node: usize) -> &[Unknown<'a>] {
+        let start = self.unknown.partition_point(|entry| entry.node < node);
+        let end = self.unknown.partition_point(|entry| entry.node <= node);
+        &self.unknown[start..end]
+    }
+
+    /// The objects of a node that are kept verbatim.
+    pub(crate) fn verbatim_of(&self, node: usize) -> &[Verbatim<'a>] {
+        let start = self.verbatim.partition_point(|entry| entry.node < node);
+        let end = self.verbatim.partition_point(|entry| entry.node <= node);
+        &self.verbatim[start..end]
     }
 
     /// The nodes of one array below `node`.
@@ -411,6 +432,9 @@ impl<'a> Record<'a> {
         place: Option<(List, usize)>,
     ) -> Result<Hash, JsonError> {
         let node = self.nodes.len();
+        if node > MAX_NODES {
+            return parser.fail("at most 100000 answers and chunks in a record");
+        }
         let slots = self.values.len()..self.values.len() + layout.len();
         self.values.resize(slots.end, Value::ABSENT);
         self.nodes.push(Node {

@@ -88,12 +88,14 @@ impl<'r, 'a> Row<'r, 'a> {
                     for slot in &plan.left_over {
                         self.keep(*slot, extra);
                     }
-                    self.keep_unknown(plan.scope, extra);
+                    self.keep_unknown(plan, extra);
                     column.append_text(extra.take());
                 }
                 Step::Derived(derived) => derive(derived, column, extra),
             }
         }
+        // A table without that column keeps all in its own way: the next row starts empty all the same.
+        extra.clear();
         builder.rows += 1;
     }
 
@@ -182,20 +184,32 @@ impl<'r, 'a> Row<'r, 'a> {
     /// Whether something without a slot stands in the object at `pointer`.
     pub(crate) fn has_unknown_in(&self, pointer: &str) -> bool {
         self.record
-            .unknown
+            .unknown_of(self.node)
             .iter()
-            .any(|unknown| unknown.node == self.node && unknown.parent == pointer)
+            .any(|unknown| unknown.parent == pointer)
     }
 
-    fn keep_unknown(&self, scope: Scope, extra: &mut Extra) {
-        for unknown in &self.record.unknown {
-            if unknown.node == self.node && scope.holds(&unknown.pointer(self.arena)) {
-                extra.set(&unknown.pointer(self.arena), unknown.value.raw);
-            }
+    fn keep_unknown(&self, plan: &Plan, extra: &mut Extra) {
+        let verbatim = self.record.verbatim_of(self.node);
+        for entry in verbatim
+            .iter()
+            .filter(|entry| plan.scope.holds(entry.pointer))
+        {
+            extra.set_verbatim(entry);
         }
-        for verbatim in &self.record.verbatim {
-            if verbatim.node == self.node && scope.holds(verbatim.pointer) {
-                extra.set_verbatim(verbatim);
+        let is_kept_whole = |parent: &str| {
+            plan.left_over
+                .iter()
+                .any(|slot| self.layout.pointer(*slot) == parent)
+                || verbatim.iter().any(|entry| entry.pointer == parent)
+        };
+        for unknown in self.record.unknown_of(self.node) {
+            if is_kept_whole(unknown.parent) {
+                continue;
+            }
+            let pointer = unknown.pointer(self.arena);
+            if plan.scope.holds(&pointer) {
+                extra.set(&pointer, unknown.value.raw);
             }
         }
     }
