@@ -112,6 +112,7 @@ fn human(report: &RunReport, took: Duration) -> String {
         (PartitionState::Committed, "committed"),
         (PartitionState::Unchanged, "unchanged"),
         (PartitionState::Failed, "failed"),
+        (PartitionState::Shrunk, "shrunk"),
         (PartitionState::Busy, "busy"),
         (PartitionState::NotDue, "not due yet"),
     ];

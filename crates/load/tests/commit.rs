@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use answerlake_load::{CommitOutcome, OnCommitted, Proposal, WriterConfig};
-use answerlake_model::{Grain, PartitionKey, Table, Window};
+use answerlake_model::{Grain, JobBooks, PartitionKey, Table, Window};
 
 use crate::setup::{
     TestLake, check_consistent, encode, key, key_of, local, memory, noise, paths, proposal, s3,
@@ -37,6 +37,8 @@ over_all_stores!(
     a_partition_without_records_is_committed,
     a_large_file_is_uploaded_in_parts,
     ingest_does_not_replace,
+    fewer_records_do_not_replace_more,
+    an_older_job_does_not_undo_a_newer_one,
     unknown_sections_are_kept_with_their_content,
     racers_win_one_revision_each,
     states_lists_what_overlaps,
@@ -174,6 +176,61 @@ async fn a_name_is_never_used_again(test: TestLake) {
         assert!(seen.insert(paths(&test.lake, "queries").await));
         check_consistent(&test.lake).await;
     }
+}
+
+async fn fewer_records_do_not_replace_more(test: TestLake) {
+    test.commit(test.proposal(10)).await;
+    let before = (test.files().await, paths(&test.lake, "_answerlake").await);
+    let guarded = |rows| Proposal {
+        on_committed: OnCommitted::ReplaceUnlessShrunk,
+        ..test.proposal(rows)
+    };
+    let shrunk = CommitOutcome::Shrunk {
+        revision: 1,
+        held: 10,
+        brought: 9,
+    };
+    assert_eq!(test.commit(guarded(9)).await, shrunk);
+    assert_eq!(
+        before,
+        (test.files().await, paths(&test.lake, "_answerlake").await)
+    );
+    assert_eq!(revision(&test.commit(guarded(11)).await), 2);
+    assert_eq!(revision(&test.commit(test.proposal(1)).await), 3);
+    check_consistent(&test.lake).await;
+}
+
+async fn an_older_job_does_not_undo_a_newer_one(test: TestLake) {
+    let of_job = |rows, as_of: &str| {
+        let job = JobBooks {
+            job_id: Some(format!("fj-{as_of}")),
+            window: None,
+            as_of: Some(as_of.parse().unwrap()),
+            promised: None,
+            fragments: 1,
+            decoded: 0,
+            margin: 0,
+            strays: 0,
+            unassigned: 0,
+            assigned: 0,
+            duplicates: 0,
+        };
+        Proposal {
+            jobs: vec![job],
+            ..test.proposal(rows)
+        }
+    };
+    test.commit(of_job(10, "2025-06-30T12:00:00Z")).await;
+    let older = test.commit(of_job(12, "2025-06-30T11:59:59Z")).await;
+    assert!(
+        matches!(older, CommitOutcome::Outdated { revision: 1, .. }),
+        "{older:?}"
+    );
+    assert_eq!(
+        revision(&test.commit(of_job(12, "2025-06-30T12:00:01Z")).await),
+        2
+    );
+    check_consistent(&test.lake).await;
 }
 
 async fn provisional_ends_without_writing_data(test: TestLake) {

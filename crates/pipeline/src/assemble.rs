@@ -40,6 +40,8 @@ pub(crate) struct Assembled {
     pub(crate) partitions: BTreeMap<PartitionKey, AssembledPartition>,
     pub(crate) aside: AsideFiles,
     pub(crate) counts: Counts,
+    /// What is wrong with the first record that was set aside.
+    pub(crate) first_dead_letter: Option<String>,
     /// The folders that the files lie in; they go with it.
     pub(crate) folders: Vec<TempDir>,
 }
@@ -62,6 +64,26 @@ pub(crate) struct Counts {
     pub(crate) unassigned: u64,
 }
 
+impl Assembled {
+    /// Checks that not every record was set aside: that would be a source that changed, not a day without records.
+    pub(crate) fn check_any_loaded(&self) -> Result<(), PipelineError> {
+        let written: u64 = self
+            .partitions
+            .values()
+            .map(|partition| partition.books.written)
+            .sum();
+        match &self.first_dead_letter {
+            Some(letter) if written == 0 && self.counts.strays + self.counts.margin == 0 => {
+                Err(PipelineError::NothingLoaded {
+                    records: self.counts.decoded,
+                    first: letter.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl AssembledPartition {
     /// A partition that no record is in.
     pub(crate) fn empty() -> Self {
@@ -81,8 +103,9 @@ impl Assembly {
         if !first.has_late_winner {
             return first.finish();
         }
-        // Dropping the rest of it frees its scratch.
-        let identities = first.identities;
+        let identities = std::mem::take(&mut first.identities);
+        // Its files are of no use any more.
+        drop(first);
         tracing::info!("records with several versions: their window is assembled again");
         let mut second = Pass::try_new(self, identities, false)?;
         second.run(&decoder, fragments.into_iter())?;
@@ -120,6 +143,7 @@ struct Pass<'a> {
     aside: Aside,
     partitions: BTreeMap<PartitionKey, (PartitionBooks, Vec<Hash>)>,
     counts: Counts,
+    first_dead_letter: Option<String>,
 }
 
 impl<'a> Pass<'a> {
@@ -151,6 +175,7 @@ impl<'a> Pass<'a> {
             aside: Aside::new(&folder, assembly.job_id.clone()),
             partitions: BTreeMap::new(),
             counts: Counts::default(),
+            first_dead_letter: None,
         })
     }
 
@@ -200,6 +225,10 @@ impl<'a> Pass<'a> {
         self.counts.strays += strays.len() as u64;
         for stray in &strays {
             self.aside.add_stray(stray)?;
+        }
+        if let Some(letter) = dead_letters.first() {
+            self.first_dead_letter
+                .get_or_insert_with(|| letter.to_string());
         }
         for letter in &dead_letters {
             match &letter.partition {
@@ -293,6 +322,7 @@ impl<'a> Pass<'a> {
             partitions: partitions.collect(),
             aside: self.aside.finish()?,
             counts: self.counts,
+            first_dead_letter: self.first_dead_letter,
             folders: Vec::new(),
         })
     }

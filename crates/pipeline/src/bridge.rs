@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -145,7 +146,7 @@ struct Reading {
 enum Pending {
     Block {
         fragment: u32,
-        result: mpsc::Receiver<DecodedBlock>,
+        result: mpsc::Receiver<Option<DecodedBlock>>,
     },
     End {
         fragment: Fragment,
@@ -180,9 +181,11 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 Ok(Some(Decoded::End { fragment, records }))
             }
             Some(Pending::Block { fragment, result }) => match result.recv() {
-                Ok(block) => Ok(Some(Decoded::Block { fragment, block })),
-                Err(_) => Err(PipelineError::Threads {
-                    reason: "a thread that decodes died".to_owned(),
+                Ok(Some(block)) => Ok(Some(Decoded::Block { fragment, block })),
+                Ok(None) | Err(_) => Err(PipelineError::Threads {
+                    reason: format!(
+                        "fragment {fragment} cannot be decoded: the program has a fault, please report it"
+                    ),
                 }),
             },
         }
@@ -219,8 +222,11 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 let decoder = Arc::clone(self.decoder);
                 let fragment = reading.fragment.number;
                 self.compute.pool.spawn(move || {
-                    // Nobody waits for it any more after an error; then it is dropped.
-                    drop(sender.send(decoder.decode(block, fragment)));
+                    // A panic would end the whole program; so it fails one window. Nobody waits for a result any more
+                    // after an error; then it is dropped.
+                    let decoded =
+                        catch_unwind(AssertUnwindSafe(|| decoder.decode(block, fragment)));
+                    drop(sender.send(decoded.ok()));
                 });
                 self.pending.push_back(Pending::Block { fragment, result });
             }
@@ -241,6 +247,12 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
     }
 
     fn fail(&mut self, origin: String, source: FragmentError) {
+        let source = match source {
+            FragmentError::Read(error) if error.kind() == ErrorKind::InvalidData => {
+                FragmentError::Compression(error)
+            }
+            source => source,
+        };
         self.pending
             .push_back(Pending::Failed(PipelineError::Fragment { origin, source }));
         self.is_at_end = true;
@@ -263,14 +275,28 @@ fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
         let (is_gzip, is_zstd) = (head.starts_with(GZIP), head.starts_with(ZSTD));
         bytes = Box::new(std::io::Cursor::new(head).chain(bytes));
         if is_gzip {
-            bytes = Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(bytes)));
+            bytes = Box::new(Decompressed(flate2::bufread::MultiGzDecoder::new(
+                BufReader::new(bytes),
+            )));
         } else if is_zstd {
-            bytes = Box::new(zstd::Decoder::new(bytes)?);
+            bytes = Box::new(Decompressed(zstd::Decoder::new(bytes)?));
         } else {
             break;
         }
     }
     Ok(bytes)
+}
+
+/// Marks the errors of a decompressor, which are the fragment's; others are the disk's.
+struct Decompressed<R>(R);
+
+impl<R: Read> Read for Decompressed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::Interrupted => error,
+            _ => std::io::Error::new(ErrorKind::InvalidData, error),
+        })
+    }
 }
 
 #[cfg(test)]

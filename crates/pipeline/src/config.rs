@@ -59,6 +59,19 @@ pub struct WindowConfig {
     pub lookback: Duration,
     /// How long after its end a partition stays provisional. Default: 3 days.
     pub settle: Duration,
+    /// What happens to a partition of which an export brings fewer records than it holds. Default: it fails.
+    pub on_shrink: OnShrink,
+}
+
+/// What happens to a partition of which an export brings fewer records than it holds: the vendor may have deleted
+/// them, and the export may be a bad one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnShrink {
+    /// It stays as it is, and fails.
+    #[default]
+    Fail,
+    /// It is replaced.
+    Replace,
 }
 
 /// Where the data goes: `[lake]`.
@@ -117,11 +130,14 @@ impl PipelineConfig {
                     path: path.to_owned(),
                     source,
                 })?;
-            let in_file = |source| PipelineError::ParseConfig {
+            let in_file = |error: toml::de::Error| PipelineError::ParseConfig {
                 path: path.to_owned(),
-                source: Box::new(source),
+                line: error
+                    .span()
+                    .map_or(1, |span| text[..span.start].matches('\n').count() + 1),
+                reason: error.message().to_owned(),
             };
-            // Checked by itself first: its messages show line and column.
+            // Checked by itself first: its messages say the line.
             toml::from_str::<RawConfig>(&text).map_err(in_file)?;
             table = text.parse().map_err(in_file)?;
         }
@@ -258,10 +274,13 @@ mod tests {
     fn mistakes_are_said_where_they_are() {
         let token = [("ANSWERLAKE_TOKEN", "t")];
         let cases = [
-            (format!("{MINIMAL}ulr = \"x\"\n"), "unknown field `ulr`"),
+            (
+                format!("{MINIMAL}ulr = \"x\"\n"),
+                "line 6: unknown field `ulr`",
+            ),
             (
                 format!("{MINIMAL}[window]\nlag = \"soon\"\n"),
-                "expected a duration such as `90s`, `15m`, `3d`, got `soon`",
+                "line 7: expected a duration such as `90s`, `15m`, `3d`, at most 100 years, got `soon`",
             ),
             (
                 format!("{MINIMAL}[window]\nsize = \"7d\"\n"),

@@ -20,12 +20,14 @@ pub enum PipelineError {
         source: std::io::Error,
     },
     /// The pipeline file is not as it should be.
-    #[error("pipeline file `{}`", path.display())]
+    #[error("pipeline file `{}`, line {line}: {reason}", path.display())]
     ParseConfig {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        source: Box<toml::de::Error>,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong. Never the line itself: somebody may have put a secret there.
+        reason: String,
     },
     /// A setting has a value that it cannot have.
     #[error("{setting}: {reason}")]
@@ -121,6 +123,28 @@ pub enum PipelineError {
         /// Its newest revision.
         revision: u64,
     },
+    /// An export brought fewer records of a partition than it holds.
+    #[error(
+        "partition `{partition}` has shrunk: revision {revision} holds {held} records, the export brought {brought}"
+    )]
+    Shrunk {
+        /// The partition.
+        partition: PartitionKey,
+        /// Its newest revision.
+        revision: u64,
+        /// The records it holds.
+        held: u64,
+        /// The records of the export.
+        brought: u64,
+    },
+    /// Of all records that came, none could be loaded.
+    #[error("none of {records} records can be loaded: {first}")]
+    NothingLoaded {
+        /// How many came.
+        records: u64,
+        /// What is wrong with the first.
+        first: String,
+    },
     /// Scratch cannot be used.
     #[error("cannot {action} scratch `{}`", path.display())]
     Scratch {
@@ -137,6 +161,9 @@ pub enum PipelineError {
         /// What happened.
         reason: String,
     },
+    /// An ingest was told to stop before its commit.
+    #[error("stopped before anything was committed")]
+    IngestStopped,
     /// The run was told to stop before this was done.
     #[error("stopped before window {window} was done")]
     Stopped {
@@ -182,9 +209,11 @@ impl PipelineError {
                 ErrorKind::Store => FailureKind::Lake,
                 ErrorKind::Local => FailureKind::Unexpected,
             },
-            Self::Fragment { .. } | Self::WrongRecordCount { .. } | Self::Books { .. } => {
-                FailureKind::Source
-            }
+            Self::Fragment { .. }
+            | Self::WrongRecordCount { .. }
+            | Self::Books { .. }
+            | Self::Shrunk { .. }
+            | Self::NothingLoaded { .. } => FailureKind::Source,
             Self::Load(
                 LoadError::InvalidConfig { .. }
                 | LoadError::InvalidUrl { .. }
@@ -194,7 +223,7 @@ impl PipelineError {
                 FailureKind::Unexpected
             }
             Self::Load(_) | Self::AlreadyCommitted { .. } => FailureKind::Lake,
-            Self::Stopped { .. } => FailureKind::Stopped,
+            Self::Stopped { .. } | Self::IngestStopped => FailureKind::Stopped,
         }
     }
 
@@ -204,7 +233,11 @@ impl PipelineError {
             Self::Extract(error) => error.is_retryable(),
             Self::Load(error) => error.is_retryable(),
             Self::Fragment { source, .. } => source.is_retryable(),
-            Self::WrongRecordCount { .. } | Self::Books { .. } | Self::Stopped { .. } => true,
+            Self::WrongRecordCount { .. }
+            | Self::Books { .. }
+            | Self::Shrunk { .. }
+            | Self::Stopped { .. }
+            | Self::IngestStopped => true,
             _ => false,
         }
     }
@@ -224,8 +257,13 @@ impl PipelineError {
             Self::Scratch { .. } | Self::Load(LoadError::Scratch { .. }) => {
                 "give another folder with --scratch, with room for the fragments of a window".to_owned()
             }
-            Self::AlreadyCommitted { .. } => {
-                "ingest into another --lake: joining records with those of a committed partition is not built yet".to_owned()
+            Self::Shrunk { .. } => {
+                "nothing was replaced; if the source really holds fewer records now, run with --on-shrink replace".to_owned()
+            }
+            Self::NothingLoaded { .. } => {
+                "the records are kept as dead letters, under _answerlake/dead_letters in the lake".to_owned()
+            }
+            Self::AlreadyCommitted { .. } => { "ingest into another --lake: joining records with those of a committed partition is not built yet".to_owned()
             }
             Self::WrongRecordCount { .. } | Self::Books { .. } => {
                 "run again: the export is asked for anew".to_owned()

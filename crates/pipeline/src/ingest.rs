@@ -72,6 +72,10 @@ pub async fn ingest(
             reason: format!("a thread that assembles died: {error}"),
         })??;
     let books = reconcile(JobFacts::default(), &assembled)?;
+    if context.stop.is_cancelled() {
+        return Err(PipelineError::IngestStopped);
+    }
+    let loaded = assembled.check_any_loaded();
     let commit_as = |_: &PartitionKey| CommitAs {
         provisional: false,
         partial: true,
@@ -79,6 +83,8 @@ pub async fn ingest(
     };
     let partitions = bench.commit_all(assembled, &books, commit_as).await?;
 
+    // By now the records are in the lake as dead letters.
+    loaded?;
     let mut tally = Tally::default();
     tally.add_job(&books);
     tally.totals.bytes_fetched = bytes_fetched;

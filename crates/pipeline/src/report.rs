@@ -85,6 +85,8 @@ pub enum PartitionState {
     Unchanged,
     /// It stays as it was.
     Failed,
+    /// An export brought fewer records than it holds; it stays as it was.
+    Shrunk,
     /// Others are committing it.
     Busy,
     /// It has not ended long enough ago.
@@ -139,14 +141,10 @@ impl PartitionReport {
 
     /// Says that a partition failed.
     pub fn failed(key: &PartitionKey, error: &PipelineError) -> Self {
-        let is_busy = matches!(
-            error,
-            PipelineError::Load(answerlake_load::LoadError::Busy { .. })
-        );
-        let state = if is_busy {
-            PartitionState::Busy
-        } else {
-            PartitionState::Failed
+        let state = match error {
+            PipelineError::Load(answerlake_load::LoadError::Busy { .. }) => PartitionState::Busy,
+            PipelineError::Shrunk { .. } => PartitionState::Shrunk,
+            _ => PartitionState::Failed,
         };
         Self {
             error: Some(chain(error)),
@@ -245,7 +243,11 @@ impl Tally {
                 .count()
         };
         let done = count(&[PartitionState::Committed, PartitionState::Unchanged]);
-        let failed = count(&[PartitionState::Failed, PartitionState::Busy]);
+        let failed = count(&[
+            PartitionState::Failed,
+            PartitionState::Shrunk,
+            PartitionState::Busy,
+        ]);
         let status = match (done, failed) {
             (0, 0) if self.failures.is_empty() => RunStatus::NothingToDo,
             (_, 0) if self.failures.is_empty() => RunStatus::Ok,

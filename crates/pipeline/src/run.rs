@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 
 use crate::assemble::{Assembled, AssembledPartition};
 use crate::bridge::Downloads;
-use crate::config::PipelineConfig;
+use crate::config::{OnShrink, PipelineConfig};
 use crate::error::PipelineError;
 use crate::plan::{Plan, PlannedWindow, Range, looked_at, plan, to_delta};
 use crate::reconcile::{JobFacts, reconcile};
@@ -117,12 +117,16 @@ impl WindowRun<'_> {
                 .until_stopped(async { Ok(self.export(&jobs).await?) })
                 .await?;
             match self.until_stopped(self.assemble(&job)).await {
+                // A source that repeats records while it pages through them may have skipped others.
+                Ok((_, books)) if books.duplicates > 0 && exports < EXPORTS => {
+                    tracing::warn!(window = %self.planned.window, duplicates = books.duplicates, "exported again");
+                    self.forget(&jobs, &job).await?;
+                    exports += 1;
+                }
                 Ok((assembled, books)) => break (job, assembled, books),
                 Err(error) if is_about_content(&error) => {
                     // The same job would give the same again: this run or the next exports anew.
-                    jobs.forget(&job.record)
-                        .await
-                        .map_err(|source| store_error("forget", source))?;
+                    self.forget(&jobs, &job).await?;
                     if exports == EXPORTS {
                         return Err(error);
                     }
@@ -138,11 +142,20 @@ impl WindowRun<'_> {
             .iter()
             .all(|(_, partition)| partition.committed.is_ok())
         {
-            jobs.forget(&job.record)
-                .await
-                .map_err(|source| store_error("forget", source))?;
+            self.forget(&jobs, &job).await?;
         }
         Ok(outcome)
+    }
+
+    async fn forget(&self, jobs: &LakeJobs, job: &FinishedJob) -> Result<(), PipelineError> {
+        let forgotten = jobs.forget(&job.record).await;
+        forgotten.map_err(|source| {
+            ExtractError::JobStore {
+                action: "forget",
+                source,
+            }
+            .into()
+        })
     }
 
     /// Gives up on `work` when the run is to stop. What it leaves, the next run takes up or clears.
@@ -232,6 +245,11 @@ impl WindowRun<'_> {
             promised: job.total_records,
         };
         let books = reconcile(facts, &assembled)?;
+        // Better no day than an empty one that should not be.
+        if let Err(error) = assembled.check_any_loaded() {
+            assembled.aside.put(&self.bench.lake).await?;
+            return Err(error);
+        }
         Ok((assembled, books))
     }
 
@@ -242,28 +260,36 @@ impl WindowRun<'_> {
         posted_at: DateTime<Utc>,
     ) -> Result<WindowOutcome, PipelineError> {
         let settle = to_delta(self.bench.config.window.settle);
+        let on_committed = match self.bench.config.window.on_shrink {
+            OnShrink::Fail => OnCommitted::ReplaceUnlessShrunk,
+            OnShrink::Replace => OnCommitted::Replace,
+        };
         let commit_as = |key: &PartitionKey| CommitAs {
             provisional: posted_at < key.window().end() + settle,
             partial: false,
-            on_committed: OnCommitted::Replace,
+            on_committed,
         };
         let partitions = self.bench.commit_all(assembled, &books, commit_as).await?;
         Ok(WindowOutcome { books, partitions })
     }
 }
 
-/// Whether an error says that what was exported is not whole.
+/// Whether an error says that what was exported is not whole, or cannot be had any more.
 fn is_about_content(error: &PipelineError) -> bool {
-    use PipelineError::{Books, Fragment, WrongRecordCount};
+    use ExtractError::{FragmentCutShort, FragmentEmpty, LinkRefused, RetriesExhausted};
+    use PipelineError::{Books, Extract, Fragment, NothingLoaded, WrongRecordCount};
     match error {
+        Extract(LinkRefused { .. } | FragmentCutShort { .. } | FragmentEmpty { .. }) => true,
+        Extract(RetriesExhausted { source, .. }) => {
+            matches!(
+                **source,
+                LinkRefused { .. } | FragmentCutShort { .. } | FragmentEmpty { .. }
+            )
+        }
         Fragment { source, .. } => source.is_retryable(),
-        WrongRecordCount { .. } | Books { .. } => true,
+        WrongRecordCount { .. } | Books { .. } | NothingLoaded { .. } => true,
         _ => false,
     }
-}
-
-fn store_error(action: &'static str, source: answerlake_extract::BoxError) -> PipelineError {
-    PipelineError::Extract(ExtractError::JobStore { action, source })
 }
 
 impl Tally {

@@ -238,6 +238,22 @@ impl<'a> Workbench<'a> {
                 tracing::info!(partition = %key, revision, "partition unchanged");
                 (PartitionState::Unchanged, revision, Some(rows), 0)
             }
+            CommitOutcome::Outdated { revision, rows } => {
+                tracing::warn!(partition = %key, revision, "partition holds what a newer job brought, and stays");
+                (PartitionState::Unchanged, revision, Some(rows), 0)
+            }
+            CommitOutcome::Shrunk {
+                revision,
+                held,
+                brought,
+            } => {
+                return Err(PipelineError::Shrunk {
+                    partition: key.clone(),
+                    revision,
+                    held,
+                    brought,
+                });
+            }
             CommitOutcome::Refused { revision } => {
                 return Err(PipelineError::AlreadyCommitted {
                     partition: key.clone(),

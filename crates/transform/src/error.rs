@@ -9,6 +9,9 @@ pub enum FragmentError {
     /// The bytes could not be read.
     #[error("the fragment cannot be read")]
     Read(#[source] io::Error),
+    /// What it is compressed with ends early, or is damaged.
+    #[error("the fragment is cut short or damaged: its compression cannot be undone")]
+    Compression(#[source] io::Error),
     /// It is no JSON array, no lines of JSON and no object around an array.
     #[error("the fragment is no export: expected a JSON array of records, got `{found}`")]
     NotAnExport {
@@ -24,6 +27,14 @@ pub enum FragmentError {
         records: u64,
         /// Bytes read.
         bytes: u64,
+    },
+    /// The object around the array holds another array.
+    #[error(
+        "the fragment is no export: expected one array of records in an object, got a second one at byte {at}"
+    )]
+    SecondArray {
+        /// Offset of its bracket.
+        at: u64,
     },
     /// Something follows the closing bracket.
     #[error("the fragment goes on after its closing bracket, at byte {at}, with `{found}`")]

@@ -170,28 +170,54 @@ impl<R: Read> BlockReader<R> {
                     }
                 }
                 State::Closing { depth, in_string } => {
-                    let mut nesting = Nesting {
-                        at: self.at,
-                        depth,
-                        in_string,
-                    };
-                    let closed =
-                        nesting.run(&self.buffer, |byte, depth| byte == b'}' && depth == 0);
-                    self.at = nesting.at;
-                    if !closed {
-                        self.state = State::Closing {
-                            depth: nesting.depth,
-                            in_string: nesting.in_string,
-                        };
+                    if self.wrapper_rest(depth, in_string)? == Step::ReadMore {
                         return Ok(Step::ReadMore);
                     }
-                    self.at += 1;
-                    self.state = State::Closed;
                 }
                 State::Closed | State::Done => match self.peek() {
                     None => return Ok(Step::ReadMore),
                     Some(_) => return Err(self.trailing_data()),
                 },
+            }
+        }
+    }
+
+    /// Goes on in what follows the array in the object that wraps it, up to that object's end.
+    fn wrapper_rest(&mut self, depth: usize, in_string: bool) -> Result<Step, FragmentError> {
+        let mut nesting = Nesting {
+            at: self.at,
+            depth,
+            in_string,
+        };
+        let stopped = nesting.run(&self.buffer, |byte, depth| {
+            depth == 0 && matches!(byte, b'}' | b'[')
+        });
+        self.at = nesting.at;
+        self.state = State::Closing {
+            depth: nesting.depth,
+            in_string: nesting.in_string,
+        };
+        if !stopped {
+            return Ok(Step::ReadMore);
+        }
+        if self.buffer[self.at] == b'}' {
+            self.at += 1;
+            self.state = State::Closed;
+            return Ok(Step::Block);
+        }
+        match first_element(&self.buffer[self.at..]) {
+            None => Ok(Step::ReadMore),
+            // A second list of objects: nobody can tell which of them the records are.
+            Some(b'{') => Err(FragmentError::SecondArray {
+                at: self.bytes_before + self.at as u64,
+            }),
+            Some(_) => {
+                self.at += 1;
+                self.state = State::Closing {
+                    depth: 1,
+                    in_string: false,
+                };
+                Ok(Step::Block)
             }
         }
     }
@@ -399,12 +425,13 @@ enum Object {
 
 /// Looks at the members of an object until one tells what it is; `None` when the bytes end before.
 fn classify(bytes: &[u8]) -> Option<Object> {
-    const RECORD_KEYS: [&[u8]; 5] = [
+    const RECORD_KEYS: [&[u8]; 6] = [
         b"_id",
         b"event",
         b"createdOn",
         b"searchRequestId",
         b"timeStampValue",
+        b"answerDebug",
     ];
     const ERROR_KEYS: [&[u8]; 4] = [b"errors", b"error", b"analyticsError", b"errorMessage"];
     let white_space = |mut at: usize| {
@@ -414,6 +441,7 @@ fn classify(bytes: &[u8]) -> Option<Object> {
         at
     };
     let mut at = 1;
+    let mut empty_array = None;
     loop {
         at = white_space(at);
         if *bytes.get(at)? != b'"' {
@@ -441,7 +469,11 @@ fn classify(bytes: &[u8]) -> Option<Object> {
         }
         at = white_space(at + 1);
         if *bytes.get(at)? == b'[' {
-            return Some(Object::Wrapper { array_at: at });
+            match first_element(&bytes[at..])? {
+                b'{' => return Some(Object::Wrapper { array_at: at }),
+                b']' => empty_array = empty_array.or(Some(at)),
+                _ => {}
+            }
         }
         let mut value = Nesting {
             at,
@@ -454,19 +486,38 @@ fn classify(bytes: &[u8]) -> Option<Object> {
             return None;
         }
         if bytes[value.at] == b'}' {
-            return Some(Object::Neither);
+            // An export of nothing, in an object.
+            return Some(
+                empty_array.map_or(Object::Neither, |array_at| Object::Wrapper { array_at }),
+            );
         }
         at = value.at + 1;
     }
 }
 
-/// How bytes begin, for a message.
+/// The first byte of an array's first element, or the bracket that closes it; `None` when the bytes end before.
+fn first_element(array: &[u8]) -> Option<u8> {
+    array[1..]
+        .iter()
+        .copied()
+        .find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// How bytes begin, for a message. What follows a `?` in a link is left out: it may be a signature.
 fn preview(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "nothing".to_owned();
     }
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
-    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = |word: &str| match word.split_once('?') {
+        Some((target, _)) if target.contains("://") => format!("{target}?…"),
+        _ => word.to_owned(),
+    };
+    let mut words = text
+        .split_whitespace()
+        .map(shown)
+        .collect::<Vec<_>>()
+        .join(" ");
     if words.chars().count() > 80 {
         words = words.chars().take(79).chain(['…']).collect();
     }
@@ -528,6 +579,22 @@ mod tests {
         );
         assert_eq!(records("[]", 1).unwrap(), [""; 0]);
         assert_eq!(records("{\"items\":[]}", 1).unwrap(), [""; 0]);
+        assert_eq!(
+            records(
+                "{\"warnings\":[],\"items\":[{}],\"pages\":[1,[2]],\"notes\":[]}",
+                1
+            )
+            .unwrap(),
+            ["{}"]
+        );
+        assert_eq!(
+            records("{\"selectedFacets\":[],\"_id\":\"a\"}", 1).unwrap(),
+            ["{\"selectedFacets\":[],\"_id\":\"a\"}"]
+        );
+        assert_eq!(
+            records("{\"page1\":[{}],\"page2\":[{}]}", 1).unwrap_err(),
+            "the fragment is no export: expected one array of records in an object, got a second one at byte 22"
+        );
     }
 
     #[test]
@@ -538,6 +605,7 @@ mod tests {
             error(html),
             "the fragment is no export: expected a JSON array of records, got `<html> <body>Service unavailable: please try again in a few minutes, or ask you…`"
         );
+        assert!(error("Redirecting to https://h/api?n=1&s=secret").contains("https://h/api?…`"));
         assert_eq!(
             error(""),
             "the fragment is no export: expected a JSON array of records, got `nothing`"

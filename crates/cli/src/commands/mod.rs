@@ -42,7 +42,8 @@ fn variable(name: &str) -> Option<String> {
 
 /// What a run is told, by the clock and the environment.
 fn run_context() -> anyhow::Result<RunContext> {
-    let orchestrator = std::env::vars()
+    let orchestrator = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, value)| name.starts_with("AIRFLOW_CTX_") && !value.is_empty());
     Ok(RunContext {
         run_id: RunId::try_new(&Uuid::now_v7().to_string())?,
@@ -93,7 +94,11 @@ where
         RunReport::of_error(run_id.as_str(), started_at, Utc::now(), &error)
     });
     print_report(&report, output.output, began.elapsed())?;
-    Ok(stopped_by.unwrap_or_else(|| Exit::of(&report)))
+    // A run that was done before it could stop is done.
+    Ok(match (stopped_by, Exit::of(&report)) {
+        (Some(signal), exit) if exit != Exit::Done => signal,
+        (_, exit) => exit,
+    })
 }
 
 fn stopped_at_once() -> PipelineError {

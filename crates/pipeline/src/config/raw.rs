@@ -13,7 +13,7 @@ use answerlake_transform::PromptLayout;
 use serde::Deserialize;
 
 use super::values::{HumanBytes, HumanDuration, HumanTime, Written};
-use super::{Environment, LakeConfig, PipelineConfig, RunConfig, WindowConfig};
+use super::{Environment, LakeConfig, OnShrink, PipelineConfig, RunConfig, WindowConfig};
 use crate::error::PipelineError;
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +69,7 @@ struct RawWindow {
     lag: Option<Written<HumanDuration>>,
     lookback: Option<Written<HumanDuration>>,
     settle: Option<Written<HumanDuration>>,
+    on_shrink: Option<Written<OnShrinkName>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +136,7 @@ macro_rules! word {
 }
 
 word!(Event, EventFilter, "thumbsUp" => EventFilter::ThumbsUp, "thumbsDown" => EventFilter::ThumbsDown);
+word!(OnShrinkName, OnShrink, "fail" => OnShrink::Fail, "replace" => OnShrink::Replace);
 word!(GrainName, Grain, "day" => Grain::Day, "hour" => Grain::Hour);
 word!(PromptName, PromptLayout, "parts" => PromptLayout::Parts, "text" => PromptLayout::Text);
 word!(Codec, CodecName, "zstd" => CodecName::Zstd, "snappy" => CodecName::Snappy);
@@ -354,13 +356,23 @@ impl RawWindow {
                 format!("expected 1h to 6d, got `{got}`"),
             ));
         }
+        let margin = duration(self.margin, Duration::from_secs(1));
+        // The vendor takes at most 7 days, the margins on both sides included.
+        if margin > DAY / 4 {
+            let got = humantime::format_duration(margin);
+            return Err(invalid(
+                "window.margin",
+                format!("expected at most 6h, got `{got}`"),
+            ));
+        }
         Ok(WindowConfig {
             start: self.start.map(|time| time.0.0),
             size,
-            margin: duration(self.margin, Duration::from_secs(1)),
+            margin,
             lag: duration(self.lag, Duration::from_secs(60 * 60)),
             lookback: duration(self.lookback, 3 * DAY),
             settle: duration(self.settle, 3 * DAY),
+            on_shrink: self.on_shrink.map(|word| word.0.0).unwrap_or_default(),
         })
     }
 }

@@ -174,6 +174,13 @@ impl Setting {
             "How long after its end a partition stays provisional [default: 3d]",
         ),
         setting(
+            "window",
+            "on_shrink",
+            "on-shrink",
+            "ACTION",
+            "What to do when an export brings fewer records than a partition holds: fail or replace [default: fail]",
+        ),
+        setting(
             "jobs",
             "concurrency",
             "jobs-concurrency",

@@ -58,8 +58,15 @@ impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = humantime::parse_duration(text).map(Self);
-        parsed.map_err(|_| "expected a duration such as `90s`, `15m`, `3d`".to_owned())
+        // Longer ones are mistakes, and times a million years off have no date.
+        const MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+        let parsed = humantime::parse_duration(text)
+            .ok()
+            .filter(|duration| *duration <= MAX)
+            .map(Self);
+        parsed.ok_or_else(|| {
+            "expected a duration such as `90s`, `15m`, `3d`, at most 100 years".to_owned()
+        })
     }
 }
 
@@ -146,6 +153,7 @@ mod tests {
             "1d".parse::<HumanDuration>().unwrap().0,
             Duration::from_secs(86_400)
         );
+        assert!("300000y".parse::<HumanDuration>().is_err());
         assert!("1 fortnight".parse::<HumanDuration>().is_err());
         assert!("much".parse::<HumanBytes>().is_err());
     }
