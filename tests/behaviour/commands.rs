@@ -1,0 +1,174 @@
+//! Everything that is neither a run nor an ingest: `schema`, `emulate`, `demo`, and what the program says of itself.
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, TABLES, truth};
+
+const COMMANDS: [&str; 5] = ["run", "ingest", "schema", "emulate", "demo"];
+
+#[test]
+fn the_help_lists_commands_and_exit_codes() {
+    let place = Place::new("help");
+    for arguments in ["--help", "-h"] {
+        let help = place.program(arguments).ends(0).stdout;
+        for command in COMMANDS {
+            assert!(help.contains(&format!("  {command} ")), "{command}: {help}");
+        }
+        let (_, codes) = help.split_once("Exit codes:").unwrap();
+        let listed: Vec<&str> = codes
+            .lines()
+            .filter_map(|line| line.strip_prefix("  "))
+            .flat_map(|line| line.split("   ").next().unwrap().split(", "))
+            .map(str::trim)
+            .collect();
+        assert_eq!(listed, ["0", "1", "2", "3", "4", "5", "6", "130", "143"]);
+    }
+}
+
+#[test]
+fn the_help_of_each_command_has_an_example() {
+    let place = Place::new("examples");
+    for command in COMMANDS {
+        for form in ["--help", "-h"] {
+            let help = place.program(&format!("{command} {form}")).ends(0).stdout;
+            let (_, examples) = help
+                .split_once("Example")
+                .unwrap_or_else(|| panic!("no example: {help}"));
+            assert!(
+                examples.contains(&format!("answerlake {command}")),
+                "{help}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_help_of_run_names_every_setting_with_its_variable() {
+    let place = Place::new("settings-help");
+    let help = place.program("run --help").ends(0).stdout;
+    for flag in [
+        "--host",
+        "--token-file",
+        "--window",
+        "--rate-per-minute",
+        "--lake",
+        "--scratch",
+    ] {
+        assert!(help.contains(flag), "{flag}: {help}");
+        let variable = format!("ANSWERLAKE_{}", flag[2..].replace('-', "_").to_uppercase());
+        assert!(help.contains(&variable), "{variable}: {help}");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let place = Place::new("version");
+    let version = place.program("--version").ends(0).stdout;
+    assert_eq!(
+        version,
+        format!("answerlake {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn the_schema_names_the_columns_that_the_lake_has() {
+    let place = Place::new("schema");
+    let fixture = crate::support::repository("tests/fixtures/export.json");
+    let click = place.write(
+        "click.json",
+        r#"[{"_id":"c","event":"citationClick","botId":"st-1","createdOn":"2025-06-28T00:00:00.000Z"}]"#,
+    );
+    place.ingest(&[fixture.to_str().unwrap(), &click]).result();
+    let schema = place.program("schema --output json").ends(0).json();
+    assert_eq!(schema["schema_version"], 1);
+    let tables: Vec<&str> = schema["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| table["table"].as_str().unwrap())
+        .collect();
+    assert_eq!(tables, TABLES);
+    for table in schema["tables"].as_array().unwrap() {
+        let columns = table["columns"].as_array().unwrap();
+        let mut names: Vec<&str> = columns
+            .iter()
+            .map(|column| column["name"].as_str().unwrap())
+            .collect();
+        names.sort_unstable();
+        let row = truth::comparable(&place.lake().rows(table["table"].as_str().unwrap())[0]);
+        let mut in_lake: Vec<&str> = row.keys().map(String::as_str).collect();
+        if names.contains(&"extra") {
+            in_lake.push("extra");
+        }
+        in_lake.sort_unstable();
+        assert_eq!(names, in_lake, "{}", table["table"]);
+        let shown = place
+            .program(&format!("schema {}", table["table"].as_str().unwrap()))
+            .ends(0)
+            .stdout;
+        for name in names {
+            assert!(shown.contains(&format!("  {name} ")), "{name}: {shown}");
+        }
+    }
+    let outcome = place.program("schema no_such_table").ends(2);
+    assert!(outcome.stderr.contains("no_such_table") && outcome.stderr.contains("llm_calls"));
+}
+
+#[test]
+fn emulate_writes_fragments_that_ingest_takes() {
+    let place = Place::new("write");
+    let folder = place.path("fragments");
+    let write = |seed: &str| {
+        place
+            .program("emulate --from 2025-06-02 --to 2025-06-04 --records 40 --text-scale 0.02 --pool 50")
+            .with("--write", folder.to_str().unwrap())
+            .with("--seed", seed)
+            .ends(0)
+            .stdout
+    };
+    let said = write("7");
+    assert!(said.contains("1 fragments, 40 records"), "{said}");
+    let path = folder.join("fragment_00001.json");
+    let first = std::fs::read(&path).unwrap();
+    let records: Vec<Value> = serde_json::from_slice(&first).unwrap();
+    assert_eq!(records.len(), 40);
+    place.ingest(&[folder.to_str().unwrap()]).result();
+    place.lake().assert_whole();
+    truth::assert_holds(&place.lake(), &records);
+
+    write("7");
+    assert!(
+        std::fs::read(&path).unwrap() == first,
+        "the same seed, the same bytes"
+    );
+    write("8");
+    assert!(
+        std::fs::read(&path).unwrap() != first,
+        "another seed, other bytes"
+    );
+}
+
+#[test]
+fn the_demo_runs_and_a_second_one_finds_nothing_to_do() {
+    let place = Place::new("demo");
+    let program = place
+        .program("demo demo --weeks 1 --records-per-day 5")
+        .with("--log", "warn");
+    let first = program.ends(0);
+    assert!(first.stdout.contains("35 records"), "{}", first.stdout);
+    assert_eq!(first.stderr, "");
+    let lake = crate::support::Lake::new(place.path("demo/lake"));
+    lake.assert_whole();
+    assert_eq!(lake.days().len(), 7);
+    let before = lake.stamps();
+    let second = program.ends(0);
+    assert!(second.stdout.contains("Nothing to do"), "{}", second.stdout);
+    assert_eq!(lake.stamps(), before);
+    let counts = lake.counts();
+    assert_eq!(
+        counts["queries"] + counts["feedback"] + counts["events"],
+        35
+    );
+    place.assert_scratch_is_empty();
+    assert_eq!(json!(counts["answers"]), json!(counts["llm_calls"]));
+}

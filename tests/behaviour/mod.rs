@@ -1,0 +1,26 @@
+//! One file for each thing the program promises.
+
+// The main job, a second time, and again by force.
+mod run;
+// Records at the edges of days, however the source reads them.
+mod edges;
+// Same records, same bytes.
+mod determinism;
+// What a source does wrong, one fault at a time.
+mod faults;
+// A source that no longer has what is committed.
+mod shrink;
+// What a user does wrong.
+mod bad_input;
+// Fragments at hand.
+mod ingest;
+// The lake as DuckDB reads it.
+mod duckdb;
+// The pipeline files of this repository.
+mod examples;
+// What must not be seen anywhere.
+mod secrets;
+// Told to stop.
+mod stop;
+// Everything that is neither a run nor an ingest.
+mod commands;

@@ -1,0 +1,229 @@
+//! A folder of a test, and the program run in it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::Lake;
+
+/// A folder of one test: a lake, scratch, and whatever else it needs.
+pub(crate) struct Place(TempDir);
+
+/// A command line, not run yet: a flag given again replaces what was given before.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    arguments: Vec<String>,
+    flags: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+    folder: PathBuf,
+}
+
+/// How a run ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("answerlake-test-{name}-"))
+            .tempdir()
+            .unwrap();
+        let place = Self(folder);
+        std::fs::create_dir(place.scratch()).unwrap();
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.path("scratch")
+    }
+
+    pub(crate) fn lake(&self) -> Lake {
+        self.lake_named("lake")
+    }
+
+    pub(crate) fn lake_named(&self, name: &str) -> Lake {
+        Lake::new(self.path(name))
+    }
+
+    /// Writes a file; gives its path as an argument.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The program with its first arguments, in an environment of its own: nothing that is set around the tests, the
+    /// program's own variables, an orchestrator's or a proxy, reaches it.
+    pub(crate) fn program(&self, arguments: &str) -> Program {
+        let home = self.0.path().to_str().unwrap().to_owned();
+        let temporary = self.scratch().to_str().unwrap().to_owned();
+        Program {
+            arguments: arguments.split_whitespace().map(str::to_owned).collect(),
+            flags: BTreeMap::new(),
+            environment: BTreeMap::from([
+                ("HOME".to_owned(), home),
+                ("TMPDIR".to_owned(), temporary),
+                ("PATH".to_owned(), std::env::var("PATH").unwrap_or_default()),
+            ]),
+            folder: self.0.path().to_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_scratch_is_empty(&self) {
+        let left: Vec<_> = super::files_below(&self.scratch());
+        let folders = std::fs::read_dir(self.scratch()).unwrap().count();
+        assert_eq!(
+            (left, folders),
+            (Vec::new(), 0),
+            "something is left in scratch"
+        );
+    }
+}
+
+impl Program {
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    pub(crate) fn with(mut self, flag: &str, value: &str) -> Self {
+        self.flags.insert(flag.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn without(mut self, flag: &str) -> Self {
+        assert!(self.flags.remove(flag).is_some(), "{flag} was not given");
+        self
+    }
+
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn without_environment(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// The same, with a ready token in place of client id and secret.
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        self.without_environment("ANSWERLAKE_CLIENT_ID")
+            .without_environment("ANSWERLAKE_CLIENT_SECRET")
+            .environment("ANSWERLAKE_TOKEN", token)
+    }
+
+    pub(crate) fn into_lake(self, lake: &Lake) -> Self {
+        self.with("--lake", &lake.url())
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_answerlake"));
+        command
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(&self.folder);
+        command.args(&self.arguments);
+        for (flag, value) in &self.flags {
+            command.args([flag, value]);
+        }
+        command
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.command().output().unwrap().into()
+    }
+
+    /// Runs it; it must end with `code`.
+    #[track_caller]
+    pub(crate) fn ends(&self, code: i32) -> Outcome {
+        let outcome = self.outcome();
+        assert_eq!(
+            outcome.code,
+            Some(code),
+            "stdout:\n{}\nstderr:\n{}",
+            outcome.stdout,
+            outcome.stderr
+        );
+        outcome
+    }
+
+    /// Runs it; it must end well and give a result in JSON.
+    #[track_caller]
+    pub(crate) fn result(&self) -> Value {
+        self.ends(0).json()
+    }
+
+    /// Runs it; it must end with `code` and say in its JSON result that it failed, why, and whether to try again.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32) -> Failure {
+        let outcome = self.ends(code);
+        let result = outcome.json();
+        assert_eq!(result["status"], "failed", "{result}");
+        let retryable = result["retryable"].as_bool();
+        let error = error_of(&result);
+        assert!(!error.is_empty(), "no error text: {result}");
+        Failure {
+            error,
+            retryable: retryable.unwrap_or_else(|| panic!("`retryable` is no bool: {result}")),
+        }
+    }
+}
+
+/// What a result says of its failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: String,
+    pub(crate) retryable: bool,
+}
+
+/// All error texts of a result, of the run and of its partitions, each once.
+pub(crate) fn error_of(result: &Value) -> String {
+    let partitions = result["partitions"].as_array().into_iter().flatten();
+    let mut errors: Vec<&str> = partitions
+        .map(|partition| &partition["error"])
+        .chain([&result["error"]])
+        .filter_map(Value::as_str)
+        .collect();
+    errors.dedup();
+    errors.join("\n")
+}
+
+impl Outcome {
+    /// The last line of stdout, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let line = self.stdout.lines().next_back().unwrap_or_default();
+        serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.stdout, self.stderr))
+    }
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// The path of something of this repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
