@@ -22,5 +22,7 @@ mod examples;
 mod secrets;
 // Told to stop.
 mod stop;
+// Big data.
+mod size;
 // Everything that is neither a run nor an ingest.
 mod commands;

@@ -70,6 +70,8 @@ pub struct Proposal {
     pub context: BTreeMap<String, String>,
     /// What becomes of a partition that holds something else already.
     pub on_committed: OnCommitted,
+    /// The column of each table that holds the records' own ids; `None` for tables whose rows are not records.
+    pub record_id_columns: PerTable<Option<&'static str>>,
     /// Whether nothing is written when the content is the same. Off, the files are encoded anew; those that come out
     /// with the same bytes are still carried over.
     pub allow_unchanged: bool,
@@ -80,7 +82,8 @@ pub struct Proposal {
 pub enum OnCommitted {
     /// The proposal replaces it, as a new revision.
     Replace,
-    /// The same, unless the proposal brings fewer records: then it stays, and the outcome is [`CommitOutcome::Shrunk`].
+    /// The same, unless the proposal lacks records that the partition holds: then it stays, and the outcome is
+    /// [`CommitOutcome::Shrunk`].
     ReplaceUnlessShrunk,
     /// It stays; the outcome is [`CommitOutcome::Refused`].
     Refuse,
@@ -105,14 +108,14 @@ pub enum CommitOutcome {
         /// The rows of each table.
         rows: PerTable<u64>,
     },
-    /// The partition holds more records than the proposal brings.
+    /// The partition holds records that the proposal does not bring.
     Shrunk {
         /// Its newest revision.
         revision: u64,
-        /// The records it holds.
-        held: u64,
-        /// The records of the proposal.
-        brought: u64,
+        /// How many.
+        lost: u64,
+        /// The id of one of them.
+        example: String,
     },
     /// The partition holds what a newer job brought.
     Outdated {
@@ -155,6 +158,19 @@ impl Lake {
             let settled = self.settle(key).await?;
             if let Some(outcome) = decide_without_writing(settled.as_ref(), &proposal) {
                 return Ok(outcome);
+            }
+            if proposal.on_committed == OnCommitted::ReplaceUnlessShrunk
+                && let Some(state) = settled.as_ref().filter(|state| !state.is_broken())
+                && !holds_the_same(state, &proposal)
+                && let lost = self.lost_records(state, &proposal).await?
+                && let Some(example) = lost.first()
+            {
+                let (revision, example) = (state.revision, example.clone());
+                return Ok(CommitOutcome::Shrunk {
+                    revision,
+                    lost: lost.len() as u64,
+                    example,
+                });
             }
             if let Some(broken) = settled.as_ref().filter(|state| state.is_broken()) {
                 tracing::warn!(partition = %key, revision = broken.revision, missing = ?broken.missing, "broken revision is replaced");
@@ -325,21 +341,13 @@ fn decide_without_writing(
     let state = settled.filter(|state| !state.is_broken())?;
     let revision = state.revision;
     if !holds_the_same(state, proposal) {
-        let (held, brought) = (state.manifest.books.written, proposal.books.written);
         // An older job must not undo what a newer one brought, whichever run is the last to commit.
         if as_of(&proposal.jobs).is_some_and(|time| Some(time) < as_of(&state.manifest.jobs)) {
             let rows = state.manifest.rows();
             return Some(CommitOutcome::Outdated { revision, rows });
         }
-        return match proposal.on_committed {
-            OnCommitted::Refuse => Some(CommitOutcome::Refused { revision }),
-            OnCommitted::ReplaceUnlessShrunk if brought < held => Some(CommitOutcome::Shrunk {
-                revision,
-                held,
-                brought,
-            }),
-            OnCommitted::Replace | OnCommitted::ReplaceUnlessShrunk => None,
-        };
+        return (proposal.on_committed == OnCommitted::Refuse)
+            .then_some(CommitOutcome::Refused { revision });
     }
     let ends_provisional = state.manifest.provisional && !proposal.provisional;
     let ends_partial = state.manifest.partial && !proposal.partial;
@@ -477,7 +485,9 @@ async fn link_scratch(scratch: &std::path::Path, staged: &std::path::Path) -> bo
     run_blocking(link).await.is_ok()
 }
 
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

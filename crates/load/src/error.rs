@@ -74,6 +74,14 @@ pub enum LoadError {
         /// Why.
         source: parquet::errors::ParquetError,
     },
+    /// A data file cannot be read back.
+    #[error("data file `{path}` cannot be read")]
+    ReadData {
+        /// The file.
+        path: String,
+        /// Why.
+        source: parquet::errors::ParquetError,
+    },
     /// An object of the lake does not hold what it should.
     #[error("`{path}` in the lake is not as this program writes it")]
     Malformed {

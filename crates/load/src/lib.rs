@@ -21,7 +21,7 @@
 //! use std::collections::BTreeMap;
 //!
 //! use answerlake_load::{CommitOutcome, Lake, LakeStore, OnCommitted, Proposal};
-//! use answerlake_model::{AppId, Grain, PartitionBooks, PartitionKey, RunId};
+//! use answerlake_model::{AppId, Grain, PartitionBooks, PartitionKey, PerTable, RunId};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,6 +41,7 @@
 //!     program_version: "0.1.0".to_owned(),
 //!     context: BTreeMap::new(),
 //!     on_committed: OnCommitted::Replace,
+//!     record_id_columns: PerTable::default(),
 //!     allow_unchanged: true,
 //! };
 //! let outcome = lake.commit(proposal).await?;
@@ -74,6 +75,8 @@ pub mod lake;
 pub mod pin;
 // Decide, stage, create the revision.
 pub mod commit;
+// Which records a commit would lose.
+mod shrink;
 // Staged files to their places.
 mod publish;
 // What a crash left, finished.

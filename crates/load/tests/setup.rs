@@ -137,6 +137,9 @@ pub(crate) fn proposal(scratch: &Path, run: &str, rows: i64) -> Proposal {
         program_version: "0.1.0".to_owned(),
         context: BTreeMap::new(),
         on_committed: OnCommitted::Replace,
+        record_id_columns: PerTable::from_fn(|table| {
+            (table == Table::Queries).then_some("query_id")
+        }),
         allow_unchanged: true,
     }
 }

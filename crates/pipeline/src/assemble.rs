@@ -155,7 +155,8 @@ impl<'a> Pass<'a> {
         let folder = assembly
             .scratch
             .join(if learns { "first" } else { "second" });
-        std::fs::create_dir_all(&folder).map_err(|source| PipelineError::Scratch {
+        // Not with its parents: where the run has stopped and cleared its scratch, it stays cleared.
+        std::fs::create_dir(&folder).map_err(|source| PipelineError::Scratch {
             action: "create",
             path: folder.clone(),
             source,

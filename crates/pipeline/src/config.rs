@@ -59,11 +59,11 @@ pub struct WindowConfig {
     pub lookback: Duration,
     /// How long after its end a partition stays provisional. Default: 3 days.
     pub settle: Duration,
-    /// What happens to a partition of which an export brings fewer records than it holds. Default: it fails.
+    /// What happens to a partition of which an export lacks records that it holds. Default: it fails.
     pub on_shrink: OnShrink,
 }
 
-/// What happens to a partition of which an export brings fewer records than it holds: the vendor may have deleted
+/// What happens to a partition of which an export lacks records that it holds: the vendor may have deleted
 /// them, and the export may be a bad one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnShrink {

@@ -123,19 +123,19 @@ pub enum PipelineError {
         /// Its newest revision.
         revision: u64,
     },
-    /// An export brought fewer records of a partition than it holds.
+    /// An export lacks records that a partition holds.
     #[error(
-        "partition `{partition}` has shrunk: revision {revision} holds {held} records, the export brought {brought}"
+        "partition `{partition}` has shrunk: the export lacks {lost} records of revision {revision}, `{example}` among them"
     )]
     Shrunk {
         /// The partition.
         partition: PartitionKey,
         /// Its newest revision.
         revision: u64,
-        /// The records it holds.
-        held: u64,
-        /// The records of the export.
-        brought: u64,
+        /// How many it lacks.
+        lost: u64,
+        /// The id of one of them.
+        example: String,
     },
     /// Of all records that came, none could be loaded.
     #[error("none of {records} records can be loaded: {first}")]

@@ -28,6 +28,8 @@ mod assemble;
 mod aside;
 // Promised, decoded, written: the books.
 mod reconcile;
+// A run's own folder on this machine.
+mod scratch;
 // What `run` and `ingest` work with: lake, threads, scratch.
 mod workbench;
 // `run`: windows in flight, partitions committed.

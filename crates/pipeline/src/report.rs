@@ -85,7 +85,7 @@ pub enum PartitionState {
     Unchanged,
     /// It stays as it was.
     Failed,
-    /// An export brought fewer records than it holds; it stays as it was.
+    /// An export lacks records that it holds; it stays as it was.
     Shrunk,
     /// Others are committing it.
     Busy,

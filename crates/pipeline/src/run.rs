@@ -137,10 +137,15 @@ impl WindowRun<'_> {
             }
         };
         let outcome = self.commit(assembled, books, job.record.posted_at).await?;
+        // A job whose partition could not be committed is taken up by the next run, unless the fault is in what it
+        // brought.
+        let is_spent = |committed: &Result<_, PipelineError>| {
+            matches!(committed, Ok(_) | Err(PipelineError::Shrunk { .. }))
+        };
         if outcome
             .partitions
             .iter()
-            .all(|(_, partition)| partition.committed.is_ok())
+            .all(|(_, partition)| is_spent(&partition.committed))
         {
             self.forget(&jobs, &job).await?;
         }
@@ -197,7 +202,7 @@ impl WindowRun<'_> {
     /// Downloads and assembles at once.
     async fn assemble(&self, job: &FinishedJob) -> Result<(Assembled, JobBooks), PipelineError> {
         let window = self.planned.window;
-        let folder = self.bench.scratch_folder()?;
+        let folder = self.bench.scratch.subfolder()?;
         let (ready, receiver) = tokio::sync::mpsc::channel(FRAGMENTS_AHEAD);
         let job_id = job.record.job_id.to_string();
         let (first, _) = &self.planned.partitions[0];

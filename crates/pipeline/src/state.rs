@@ -62,10 +62,14 @@ impl JobStore for LakeJobs {
 
     async fn save(&self, record: &JobRecord) -> Result<(), BoxError> {
         let json = serde_json::to_vec(record)?;
-        Ok(self
-            .0
-            .put_job(&record.request.app_id, &name(&record.request), json.into())
-            .await?)
+        let (lake, request) = (self.0.clone(), record.request.clone());
+        // On a task of its own, so that it is done even where the run stops just now: a job that runs at the source and
+        // is not stored would be exported once more.
+        let stored = tokio::spawn(async move {
+            lake.put_job(&request.app_id, &name(&request), json.into())
+                .await
+        });
+        Ok(stored.await??)
     }
 
     async fn forget(&self, record: &JobRecord) -> Result<(), BoxError> {

@@ -10,11 +10,11 @@ use answerlake_load::{
 use answerlake_model::{
     AppId, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, TableSchema, Window,
 };
-use answerlake_transform::schema::table_schemas;
+use answerlake_transform::schema::{record_id_column, table_schemas};
 use answerlake_transform::{AppAssignment, DecodeConfig, PromptLayout, SCHEMA_VERSION};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
-use tempfile::TempDir;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{Assembled, AssembledPartition, Assembly};
@@ -22,6 +22,7 @@ use crate::bridge::Compute;
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::report::{PartitionReport, PartitionState};
+use crate::scratch::Scratch;
 
 /// What a run is told by who starts it.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ pub(crate) struct Workbench<'a> {
     pub(crate) lake: Lake,
     compute: Compute,
     schemas: Arc<PerTable<TableSchema>>,
-    scratch: TempDir,
+    pub(crate) scratch: Scratch,
 }
 
 /// How a partition is to be committed.
@@ -108,34 +109,14 @@ impl<'a> Workbench<'a> {
             .scratch
             .as_deref()
             .unwrap_or(&context.default_scratch);
-        let failed = |source| PipelineError::Scratch {
-            action: "create a folder in",
-            path: scratch.to_owned(),
-            source,
-        };
         Ok(Self {
             config,
             context,
             lake,
             compute,
             schemas: Arc::new(table_schemas(config.lake.prompt)),
-            // The folder is open to its owner alone: fragments hold what people asked.
-            scratch: tempfile::Builder::new()
-                .prefix("answerlake-")
-                .tempdir_in(scratch)
-                .map_err(failed)?,
+            scratch: Scratch::try_new(scratch)?,
         })
-    }
-
-    /// A new folder in scratch.
-    pub(crate) fn scratch_folder(&self) -> Result<TempDir, PipelineError> {
-        let path = self.scratch.path();
-        let failed = |source| PipelineError::Scratch {
-            action: "create a folder in",
-            path: path.to_owned(),
-            source,
-        };
-        tempfile::tempdir_in(path).map_err(failed)
     }
 
     /// How the fragments of `window` (absent: of any time) become data files.
@@ -218,6 +199,7 @@ impl<'a> Workbench<'a> {
             program_version: self.context.program_version.clone(),
             context: self.context.orchestrator.clone(),
             on_committed,
+            record_id_columns: PerTable::from_fn(record_id_column),
             allow_unchanged: true,
         };
         let (state, revision, rows, bytes) = match self.lake.commit(proposal).await? {
@@ -239,19 +221,19 @@ impl<'a> Workbench<'a> {
                 (PartitionState::Unchanged, revision, Some(rows), 0)
             }
             CommitOutcome::Outdated { revision, rows } => {
-                tracing::warn!(partition = %key, revision, "partition holds what a newer job brought, and stays");
+                tracing::warn!(partition = %key, revision, "partition holds what a newer job example, and stays");
                 (PartitionState::Unchanged, revision, Some(rows), 0)
             }
             CommitOutcome::Shrunk {
                 revision,
-                held,
-                brought,
+                lost,
+                example,
             } => {
                 return Err(PipelineError::Shrunk {
                     partition: key.clone(),
                     revision,
-                    held,
-                    brought,
+                    lost,
+                    example,
                 });
             }
             CommitOutcome::Refused { revision } => {

@@ -614,6 +614,15 @@ pub fn row_doc(table: Table) -> &'static str {
     }
 }
 
+/// The column of `table` that holds the records' own ids; `None` for tables whose rows are no records.
+pub fn record_id_column(table: Table) -> Option<&'static str> {
+    match table {
+        Table::Queries | Table::Events => Some(RECORD_ID.name),
+        Table::Feedback => Some("feedback_id"),
+        Table::Answers | Table::Chunks | Table::LlmCalls => None,
+    }
+}
+
 /// The columns of `table`, in order.
 pub fn columns(table: Table, prompt: PromptLayout) -> &'static [Column] {
     static LLM_CALLS_WITH_TEXT: LazyLock<Vec<Column>> = LazyLock::new(|| {
@@ -671,6 +680,7 @@ mod tests {
                 assert_eq!(distinct.len(), names.len(), "{table}");
                 assert_eq!(names.contains(&"extra"), table != Table::Events);
                 assert!(table == Table::Events || names.last() == Some(&"extra"));
+                assert!(record_id_column(table).is_none_or(|id| names.contains(&id)));
             }
         }
     }

@@ -12,7 +12,7 @@ pub(crate) mod emulate;
 pub(crate) mod demo;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use answerlake_model::RunId;
 use answerlake_pipeline::{PipelineError, RunContext, RunReport};
@@ -88,8 +88,8 @@ where
             stopped_by = Some(exit);
         }
     })?;
-    // A thread that still reads a window which was given up ends by itself; nobody waits for it.
-    runtime.shutdown_background();
+    // A thread that still reads a window which was given up ends by itself, soon.
+    runtime.shutdown_timeout(Duration::from_secs(5));
     let report = report.unwrap_or_else(|error| {
         RunReport::of_error(run_id.as_str(), started_at, Utc::now(), &error)
     });

@@ -178,7 +178,7 @@ impl Setting {
             "on_shrink",
             "on-shrink",
             "ACTION",
-            "What to do when an export brings fewer records than a partition holds: fail or replace [default: fail]",
+            "What to do when an export lacks records that a partition holds: fail or replace [default: fail]",
         ),
         setting(
             "jobs",
