@@ -27,7 +27,7 @@ check: $(VENV)/ready ## Format, lints, docs and tests: what CI runs
 	cargo test --workspace
 
 long: $(VENV)/ready ## Many cases, big data, optimised: minutes
-	PROPTEST_CASES=20000 cargo test --release --workspace -- --include-ignored
+	PROPTEST_CASES=20000 cargo test --release --workspace --no-fail-fast -- --include-ignored
 
 bench: ## Measure the stages on seeded data
 	cargo bench --bench stages

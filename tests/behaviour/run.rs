@@ -132,6 +132,40 @@ fn a_second_run_finds_nothing_to_do_and_touches_nothing() {
 }
 
 #[test]
+fn nothing_to_do_ends_with_the_code_that_was_asked_for() {
+    let setup = setup("skip", |_| {});
+    let run = || setup.run().with("--skip-exit-code", "99");
+    assert_eq!(run().ends(0).json()["status"], "ok");
+    assert_eq!(run().ends(99).json()["status"], "nothing_to_do");
+}
+
+#[test]
+fn the_result_stands_in_a_file_too_when_the_run_fails_as_well() {
+    let setup = setup("result-file", |_| {});
+    let file = setup.place.path("result.json");
+    let run = || setup.run().with("--result-file", file.to_str().unwrap());
+    let in_file = || -> Value { serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap() };
+    assert_eq!(run().result(), in_file());
+    let failed = run()
+        .with_token("no.such.token")
+        .arguments(&["--force"])
+        .ends(4)
+        .json();
+    assert_eq!(failed, in_file());
+    assert_eq!(failed["status"], "failed");
+    let nowhere = setup.place.path("no/such/folder/result.json");
+    let outcome = setup
+        .run()
+        .with("--result-file", nowhere.to_str().unwrap())
+        .ends(1);
+    assert!(
+        outcome.stderr.contains("cannot write the result"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn a_forced_run_reads_again_and_writes_nothing_that_is_there() {
     let week = week("force");
     week.run().result();

@@ -18,6 +18,7 @@ Exit codes:
   4    refused by the source: token, scope, app id
   5    the source failed
   6    the lake failed
+  99   nothing to do, only with --skip-exit-code 99
   130, 143   stopped by SIGINT, SIGTERM";
 
 /// Exports Kore.ai Search AI's Answer Insights to a lake of partitioned Parquet
@@ -98,8 +99,11 @@ pub(crate) struct RunArgs {
     /// Read partitions of the range that are settled, too
     #[arg(long)]
     pub(crate) force: bool,
+    /// Exit code when there is nothing to do, such as 99 for Airflow to skip the task [default: 0]
+    #[arg(long, value_name = "CODE")]
+    pub(crate) skip_exit_code: Option<u8>,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
 }
@@ -145,7 +149,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) pipeline: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) result: ResultArgs,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
 }
@@ -242,6 +246,21 @@ pub(crate) struct DemoArgs {
     /// Records a day
     #[arg(long, value_name = "N", default_value_t = 80)]
     pub(crate) records_per_day: u32,
+}
+
+/// Where the result of a run goes.
+#[derive(Debug, Args)]
+pub(crate) struct ResultArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// File that the result is written to as well, as JSON; on failure, too
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ANSWERLAKE_RESULT_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) result_file: Option<PathBuf>,
 }
 
 /// How the result is printed.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) enum Exit {
     LakeFailed,
     Interrupted,
     Terminated,
+    /// Nothing to do, by the code that was asked for.
+    Skipped(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -37,6 +40,7 @@ impl From<Exit> for ExitCode {
             Exit::LakeFailed => 6,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
+            Exit::Skipped(code) => code,
         })
     }
 }
@@ -54,6 +58,13 @@ impl Exit {
             (RunStatus::Failed, _) => Self::Unexpected,
         }
     }
+}
+
+/// Writes a report to a file: whole, or not at all.
+pub(crate) fn write_report(report: &RunReport, path: &Path) -> io::Result<()> {
+    let beside = path.with_extension("partial");
+    std::fs::write(&beside, serde_json::to_string(report)? + "\n")?;
+    std::fs::rename(&beside, path)
 }
 
 /// Prints a report, the very last thing on either stream.

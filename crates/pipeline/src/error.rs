@@ -161,6 +161,9 @@ pub enum PipelineError {
         /// What happened.
         reason: String,
     },
+    /// The run was told twice to stop.
+    #[error("stopped at once: a commit under way is finished by the next run")]
+    StoppedAtOnce,
     /// An ingest was told to stop before its commit.
     #[error("stopped before anything was committed")]
     IngestStopped,
@@ -223,7 +226,9 @@ impl PipelineError {
                 FailureKind::Unexpected
             }
             Self::Load(_) | Self::AlreadyCommitted { .. } => FailureKind::Lake,
-            Self::Stopped { .. } | Self::IngestStopped => FailureKind::Stopped,
+            Self::Stopped { .. } | Self::IngestStopped | Self::StoppedAtOnce => {
+                FailureKind::Stopped
+            }
         }
     }
 
@@ -237,7 +242,8 @@ impl PipelineError {
             | Self::Books { .. }
             | Self::Shrunk { .. }
             | Self::Stopped { .. }
-            | Self::IngestStopped => true,
+            | Self::IngestStopped
+            | Self::StoppedAtOnce => true,
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use answerlake_model::RunId;
-use answerlake_pipeline::{PipelineError, RunContext, RunReport};
+use answerlake_pipeline::{PipelineError, RunContext, RunReport, RunStatus};
 use anyhow::Context;
 use chrono::Utc;
 use tokio::runtime::{Builder, Runtime};
@@ -23,8 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::args::OutputArgs;
-use crate::output::{Exit, print_report};
+use crate::args::ResultArgs;
+use crate::output::{Exit, print_report, write_report};
 
 /// Threads for what waits; what computes has threads of its own.
 fn runtime() -> anyhow::Result<Runtime> {
@@ -57,7 +57,11 @@ fn run_context() -> anyhow::Result<RunContext> {
 }
 
 /// Runs `work` to its report, and prints that. A first SIGINT or SIGTERM stops it in good order, a second at once.
-fn execute<F>(output: &OutputArgs, work: impl FnOnce(RunContext) -> F) -> anyhow::Result<Exit>
+fn execute<F>(
+    result: &ResultArgs,
+    skip_exit_code: Option<u8>,
+    work: impl FnOnce(RunContext) -> F,
+) -> anyhow::Result<Exit>
 where
     F: Future<Output = Result<RunReport, PipelineError>>,
 {
@@ -79,7 +83,7 @@ where
                 _ = signals.1.recv() => Exit::Terminated,
             };
             if stopped_by.is_some() {
-                break anyhow::Ok((Err(stopped_at_once()), Some(exit)));
+                break anyhow::Ok((Err(PipelineError::StoppedAtOnce), Some(exit)));
             }
             tracing::warn!(
                 "stopping: what is being committed is finished, the rest is left to the next run"
@@ -88,21 +92,31 @@ where
             stopped_by = Some(exit);
         }
     })?;
-    // A thread that still reads a window which was given up ends by itself, soon.
-    runtime.shutdown_timeout(Duration::from_secs(5));
+    // A thread that still reads a window which was given up ends by itself, soon; who is told twice does not wait.
+    let patience = if matches!(report, Err(PipelineError::StoppedAtOnce)) {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(5)
+    };
+    runtime.shutdown_timeout(patience);
     let report = report.unwrap_or_else(|error| {
         RunReport::of_error(run_id.as_str(), started_at, Utc::now(), &error)
     });
-    print_report(&report, output.output, began.elapsed())?;
+    let written = result.result_file.as_deref().map_or(Ok(()), |path| {
+        write_report(&report, path)
+            .with_context(|| format!("cannot write the result to `{}`", path.display()))
+    });
+    if let Err(error) = &written {
+        tracing::error!(error = format!("{error:#}"), "the result file is missing");
+    }
+    print_report(&report, result.output.output, began.elapsed())?;
     // A run that was done before it could stop is done.
     Ok(match (stopped_by, Exit::of(&report)) {
         (Some(signal), exit) if exit != Exit::Done => signal,
+        (_, Exit::Done) if written.is_err() => Exit::Unexpected,
+        (_, Exit::Done) if report.status == RunStatus::NothingToDo => {
+            skip_exit_code.map_or(Exit::Done, Exit::Skipped)
+        }
         (_, exit) => exit,
     })
-}
-
-fn stopped_at_once() -> PipelineError {
-    PipelineError::Threads {
-        reason: "stopped at once: a commit under way is finished by the next run".to_owned(),
-    }
 }

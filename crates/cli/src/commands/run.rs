@@ -6,7 +6,7 @@ use crate::args::RunArgs;
 use crate::output::Exit;
 
 pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
-    super::execute(&args.output, |context| async move {
+    super::execute(&args.result, args.skip_exit_code, |context| async move {
         let config =
             PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0, &super::variable)?;
         let request = RunRequest {
