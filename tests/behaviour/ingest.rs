@@ -344,3 +344,22 @@ fn a_fragment_of_which_nothing_can_be_loaded_is_no_empty_day() {
     assert_eq!(letters.count(), 1, "{files:?}");
     place.assert_scratch_is_empty();
 }
+
+#[test]
+fn a_day_of_which_nothing_can_be_loaded_is_not_committed_as_empty() {
+    let place = Place::new("no-ids");
+    // Their day and app are known, their ids are not.
+    let record = r#"{"event":"thumbsUp","botId":"st-1","createdOn":"2025-06-28T12:00:00.000Z"}"#;
+    let file = place.write("export.json", format!("[{record},{record}]"));
+    let failure = place.ingest(&[&file]).fails(5);
+    assert!(
+        failure.error.contains("none of 2 records"),
+        "{}",
+        failure.error
+    );
+    let lake = place.lake();
+    assert!(lake.newest().is_empty());
+    let files = lake.files();
+    let kept = "_answerlake/dead_letters/app_id=st-1/dt=2025-06-28/";
+    assert!(files.iter().any(|file| file.starts_with(kept)), "{files:?}");
+}

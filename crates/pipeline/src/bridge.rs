@@ -60,6 +60,18 @@ impl Compute {
     }
 }
 
+/// Runs `work`, which may block, on a thread of its own. Where nobody waits for it any more, it still runs to its end.
+pub(crate) async fn on_its_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
+) -> Result<T, PipelineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(PipelineError::Threads {
+            reason: format!("a thread that assembles died: {error}"),
+        })
+    })
+}
+
 /// A fragment on this machine's disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Fragment {

@@ -269,7 +269,9 @@ impl PipelineError {
             Self::NothingLoaded { .. } => {
                 "the records are kept as dead letters, under _answerlake/dead_letters in the lake".to_owned()
             }
-            Self::AlreadyCommitted { .. } => { "ingest into another --lake: joining records with those of a committed partition is not built yet".to_owned()
+            Self::AlreadyCommitted { .. } => {
+                "ingest into another --lake: records are not joined with those of a committed partition"
+                    .to_owned()
             }
             Self::WrongRecordCount { .. } | Self::Books { .. } => {
                 "run again: the export is asked for anew".to_owned()

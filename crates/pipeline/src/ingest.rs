@@ -10,7 +10,7 @@ use answerlake_model::{AppId, PartitionKey};
 use answerlake_transform::AppAssignment;
 use chrono::Utc;
 
-use crate::bridge::Fragment;
+use crate::bridge::{Fragment, on_its_own_thread};
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::reconcile::{JobFacts, reconcile};
@@ -66,16 +66,12 @@ pub async fn ingest(
         "ingesting"
     );
 
-    let assembled = tokio::task::spawn_blocking(move || assembly.run(fragments.into_iter()))
-        .await
-        .map_err(|error| PipelineError::Threads {
-            reason: format!("a thread that assembles died: {error}"),
-        })??;
+    let assembled = on_its_own_thread(move || assembly.run(fragments.into_iter())).await?;
     let books = reconcile(JobFacts::default(), &assembled)?;
     if context.stop.is_cancelled() {
         return Err(PipelineError::IngestStopped);
     }
-    let loaded = assembled.check_any_loaded();
+    let assembled = bench.refuse_if_none_loaded(assembled).await?;
     let commit_as = |_: &PartitionKey| CommitAs {
         provisional: false,
         partial: true,
@@ -83,8 +79,6 @@ pub async fn ingest(
     };
     let partitions = bench.commit_all(assembled, &books, commit_as).await?;
 
-    // By now the records are in the lake as dead letters.
-    loaded?;
     let mut tally = Tally::default();
     tally.add_job(&books);
     tally.totals.bytes_fetched = bytes_fetched;

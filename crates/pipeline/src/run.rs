@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 
 use crate::assemble::{Assembled, AssembledPartition};
-use crate::bridge::Downloads;
+use crate::bridge::{Downloads, on_its_own_thread};
 use crate::config::{OnShrink, PipelineConfig};
 use crate::error::PipelineError;
 use crate::plan::{Plan, PlannedWindow, Range, looked_at, plan, to_delta};
@@ -218,16 +218,14 @@ impl WindowRun<'_> {
             job_id: job_id.clone(),
         };
         let path = folder.path().to_owned();
-        let assembling = tokio::task::spawn_blocking(move || {
+        let assembling = on_its_own_thread(move || {
             // Held to the end: where the run stops, the thread may still be reading from it.
             let folder = folder;
             assembly.run(downloads).map(|assembled| (assembled, folder))
         });
         let (fetched, assembled) =
             tokio::join!(self.client.fetch_fragments(job, &path, ready), assembling);
-        let assembled = assembled.map_err(|error| PipelineError::Threads {
-            reason: format!("a thread that assembles died: {error}"),
-        })?;
+
         let (mut assembled, folder) = match (fetched, assembled) {
             // The download stopped because nobody reads it any more; why, the reader knows.
             (Err(ExtractError::ReceiverGone) | Ok(()), Err(error)) => {
@@ -250,12 +248,7 @@ impl WindowRun<'_> {
             promised: job.total_records,
         };
         let books = reconcile(facts, &assembled)?;
-        // Better no day than an empty one that should not be.
-        if let Err(error) = assembled.check_any_loaded() {
-            assembled.aside.put(&self.bench.lake).await?;
-            return Err(error);
-        }
-        Ok((assembled, books))
+        Ok((self.bench.refuse_if_none_loaded(assembled).await?, books))
     }
 
     async fn commit(

@@ -148,6 +148,21 @@ impl<'a> Workbench<'a> {
         }
     }
 
+    /// Gives back what was assembled, unless every record was set aside: better no day than an empty one that should
+    /// not be. What was set aside is kept in the lake then, and nothing else.
+    pub(crate) async fn refuse_if_none_loaded(
+        &self,
+        assembled: Assembled,
+    ) -> Result<Assembled, PipelineError> {
+        match assembled.check_any_loaded() {
+            Ok(()) => Ok(assembled),
+            Err(error) => {
+                assembled.aside.put(&self.lake).await?;
+                Err(error)
+            }
+        }
+    }
+
     /// Commits all partitions of what was assembled, some at once, once what goes beside them is in the lake. One that
     /// fails does not stop the others.
     pub(crate) async fn commit_all(
