@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use answerlake_emulator::{DataConfig, write_fragments};
-use answerlake_load::{PartitionedWriter, WriterConfig};
+use answerlake_load::{PartitionedWriter, WriterConfig, WriterMemory};
 use answerlake_model::Grain;
 use answerlake_transform::frame::BlockReader;
 use answerlake_transform::schema::table_schemas;
@@ -122,6 +122,7 @@ fn write(bencher: Bencher<'_, '_>, input: &str) {
             Arc::clone(&schemas),
             SCHEMA_VERSION,
             folder.path(),
+            Arc::new(WriterMemory::new(u64::MAX)),
         )
         .expect("the settings are the defaults");
         for rows in blocks.iter().flat_map(|block| &block.partitions) {

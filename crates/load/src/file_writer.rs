@@ -174,6 +174,15 @@ impl DataFileWriter {
         self.written_bytes() + open as u64
     }
 
+    /// Bytes of memory that the open row group takes: pages, dictionaries, bloom filters.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let columns = self
+            .group
+            .iter()
+            .flat_map(|group| group.columns.iter().flatten());
+        columns.map(|column| column.memory_size() as u64).sum()
+    }
+
     /// Ends the file.
     ///
     /// # Errors

@@ -61,6 +61,10 @@ pub mod location;
 mod row_size;
 // One Parquet file.
 pub mod file_writer;
+// What open files take of memory, and may take.
+pub mod memory;
+// Batches that wait in scratch while memory is short.
+mod spill;
 // The files of one table of one partition.
 pub mod rolling_writer;
 // All tables of all partitions.
@@ -91,6 +95,7 @@ pub use error::{LoadError, PinDifference};
 pub use file_writer::DataFileWriter;
 pub use lake::{Lake, PartitionState};
 pub use manifest::Manifest;
+pub use memory::WriterMemory;
 pub use partitioned_writer::PartitionedWriter;
 pub use pin::{LAKE_FORMAT_VERSION, LakePin};
 pub use recover::Recovered;

@@ -100,6 +100,11 @@ impl RollingWriter {
                 .map_or(0, DataFileWriter::encoded_bytes)
     }
 
+    /// Bytes of memory that the open file takes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.writer.as_ref().map_or(0, DataFileWriter::memory_bytes)
+    }
+
     /// Ends the last file and returns all, in the order of their parts.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use answerlake_load::{Compression, EncodedFile, PartitionedWriter, WriterConfig};
+use answerlake_load::{Compression, EncodedFile, PartitionedWriter, WriterConfig, WriterMemory};
 use answerlake_model::{PerTable, Table};
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, ListArray, RecordBatch, StringViewArray,
@@ -15,11 +15,12 @@ use parquet::column::page::Page;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::setup::{batch, encode, key, schemas, texts};
+use crate::setup::{batch, encode, key, key_of, noise, schemas, texts, unlimited};
 
 fn queries(config: WriterConfig, batches: &[RecordBatch]) -> (tempfile::TempDir, Vec<EncodedFile>) {
     let scratch = tempfile::tempdir().unwrap();
-    let mut writer = PartitionedWriter::try_new(config, schemas(), 7, scratch.path()).unwrap();
+    let mut writer =
+        PartitionedWriter::try_new(config, schemas(), 7, scratch.path(), unlimited()).unwrap();
     for batch in batches {
         let batches = PerTable::from_fn(|table| (table == Table::Queries).then(|| batch.clone()));
         writer.write(&key(), &batches).unwrap();
@@ -258,8 +259,14 @@ fn text_may_come_as_dictionary_or_view_and_is_stored_as_text() {
 #[test]
 fn a_batch_with_other_columns_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
-    let mut writer =
-        PartitionedWriter::try_new(WriterConfig::default(), schemas(), 1, scratch.path()).unwrap();
+    let mut writer = PartitionedWriter::try_new(
+        WriterConfig::default(),
+        schemas(),
+        1,
+        scratch.path(),
+        unlimited(),
+    )
+    .unwrap();
     let write = |writer: &mut PartitionedWriter, columns: &[usize]| {
         let projected = batch(0..3).project(columns).unwrap();
         let batches =
@@ -286,4 +293,45 @@ fn a_table_without_rows_gets_no_file() {
     );
     let tables: Vec<_> = files.iter().map(|file| file.table).collect();
     assert_eq!(tables, [Table::Events]);
+}
+
+/// Files of three partitions, written in turns with so much memory.
+fn written_in_turns(limit_bytes: u64) -> (bool, Vec<(u32, u64, String)>) {
+    let scratch = tempfile::tempdir().unwrap();
+    let memory = Arc::new(WriterMemory::new(limit_bytes));
+    let config = WriterConfig {
+        row_group_rows: 700,
+        target_file_bytes: 20_000,
+        ..WriterConfig::default()
+    };
+    let mut writer =
+        PartitionedWriter::try_new(config, schemas(), 1, scratch.path(), memory).unwrap();
+    for start in (0..3000).step_by(250) {
+        for day in ["2025-06-28", "2025-06-29", "2025-06-30"] {
+            let key = key_of(&format!("{day}T00:00:00Z"));
+            let whole = batch(start..start + 250);
+            let batches = PerTable::from_fn(|table| match table {
+                // A slice, as the batches of a block are.
+                Table::Queries => Some(whole.slice(10, 200)),
+                Table::Chunks if start % 500 == 0 => Some(noise(100)),
+                _ => None,
+            });
+            writer.write(&key, &batches).unwrap();
+        }
+    }
+    let has_spilled = writer.has_spilled();
+    let files = writer.close().unwrap().into_values().flatten();
+    let described = files.map(|file| (file.part, file.rows, file.sha256.clone()));
+    (has_spilled, described.collect())
+}
+
+#[test]
+fn files_are_the_same_however_short_memory_is() {
+    let (has_spilled, expected) = written_in_turns(u64::MAX);
+    assert!(!has_spilled && expected.len() == 9, "{expected:?}");
+    for limit_bytes in [0, 1, 300_000, 2_000_000] {
+        let (has_spilled, files) = written_in_turns(limit_bytes);
+        assert!(has_spilled, "{limit_bytes}");
+        assert_eq!(files, expected, "{limit_bytes}");
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use answerlake_load::{
     EncodedFile, Lake, LakeStore, OnCommitted, PartitionedWriter, Proposal, WriterConfig,
+    WriterMemory,
 };
 use answerlake_model::{
     AppId, ColumnRole, Grain, PartitionBooks, PartitionKey, PerTable, RunId, Table, TableSchema,
@@ -39,6 +40,11 @@ pub(crate) fn schema(table: Table) -> TableSchema {
             ColumnRole::Plain,
         ],
     }
+}
+
+/// Memory for open files without a limit.
+pub(crate) fn unlimited() -> Arc<WriterMemory> {
+    Arc::new(WriterMemory::new(u64::MAX))
 }
 
 pub(crate) fn schemas() -> Arc<PerTable<TableSchema>> {
@@ -105,7 +111,8 @@ pub(crate) fn encode(
     config: WriterConfig,
     tables: &[(Table, RecordBatch)],
 ) -> Vec<EncodedFile> {
-    let mut writer = PartitionedWriter::try_new(config, schemas(), 1, scratch).unwrap();
+    let mut writer =
+        PartitionedWriter::try_new(config, schemas(), 1, scratch, unlimited()).unwrap();
     let batches = PerTable::from_fn(|table| {
         let found = tables.iter().find(|(name, _)| *name == table);
         found.map(|(_, batch)| batch.clone())

@@ -172,6 +172,7 @@ impl<'a> Pass<'a> {
                 schemas,
                 SCHEMA_VERSION,
                 &folder,
+                Arc::clone(&assembly.compute.memory.writers),
             )?,
             aside: Aside::new(&folder, assembly.job_id.clone()),
             partitions: BTreeMap::new(),
@@ -190,7 +191,14 @@ impl<'a> Pass<'a> {
         let mut decoded = DecodeAhead::new(&self.assembly.compute, decoder, source);
         while let Some(next) = decoded.next()? {
             match next {
-                Decoded::Block { fragment, block } => self.add(fragment, block)?,
+                Decoded::Block {
+                    fragment,
+                    block,
+                    admitted,
+                } => {
+                    self.add(fragment, block)?;
+                    drop(admitted);
+                }
                 Decoded::End { fragment, records } => {
                     if let Some(promised) = fragment
                         .promised_records
@@ -306,8 +314,12 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(self) -> Result<Assembled, PipelineError> {
-        let writer = self.writer;
-        let mut files = self.assembly.compute.install(|| writer.close())?;
+        let (writer, compute) = (self.writer, &self.assembly.compute);
+        let alone = writer
+            .has_spilled()
+            .then(|| compute.memory.writers.catch_up());
+        let mut files = compute.install(|| writer.close())?;
+        drop(alone);
         let partitions = self.partitions.into_iter().map(|(key, (books, hashes))| {
             let files = files.remove(&key).unwrap_or_default();
             (
@@ -422,7 +434,7 @@ mod tests {
         let start = format!("{DAY}T00:00:00Z").parse().unwrap();
         let window = Window::try_new(start, start + TimeDelta::days(1)).unwrap();
         let assembly = Assembly {
-            compute: Compute::try_new(Some(threads), 1 << 30, 1).unwrap(),
+            compute: Compute::try_new(Some(threads), 1 << 30).unwrap(),
             decode: DecodeConfig {
                 app: AppAssignment::Fixed(app_id.clone()),
                 window: Some((window, TimeDelta::seconds(1))),

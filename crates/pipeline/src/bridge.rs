@@ -13,39 +13,31 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use answerlake_extract::FetchedFragment;
-use answerlake_transform::frame::{BLOCK_BYTES, BlockReader};
+use answerlake_transform::frame::{BlockReader, RecordBlock};
 use answerlake_transform::{DecodedBlock, Decoder, FragmentError};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::PipelineError;
+use crate::memory::{Admitted, MemoryShares, decode_cost};
 
-/// Threads that compute, shared by all windows.
+/// Threads that compute and the memory they may take, shared by all windows.
 #[derive(Debug, Clone)]
 pub(crate) struct Compute {
     pool: Arc<ThreadPool>,
-    /// How many blocks a window decodes ahead.
-    blocks_ahead: usize,
+    pub(crate) memory: MemoryShares,
 }
 
 impl Compute {
-    /// Starts `threads` (absent: one a core) for `windows` in flight at once, within `memory` bytes.
-    pub(crate) fn try_new(
-        threads: Option<usize>,
-        memory: u64,
-        windows: usize,
-    ) -> Result<Self, PipelineError> {
+    /// Starts `threads` (absent: one a core) that work within `memory` bytes.
+    pub(crate) fn try_new(threads: Option<usize>, memory: u64) -> Result<Self, PipelineError> {
         let builder = ThreadPoolBuilder::new().thread_name(|index| format!("compute-{index}"));
         let pool = builder.num_threads(threads.unwrap_or(0)).build();
         let pool = pool.map_err(|error| PipelineError::Threads {
             reason: format!("cannot start threads that compute: {error}"),
         })?;
-        // A decoded block is its bytes, about as much again in batches, and what their builders had in reserve.
-        const BLOCK_COST: u64 = 4 * BLOCK_BYTES as u64;
-        let affordable = memory / 2 / BLOCK_COST / windows.max(1) as u64;
-        let useful = 2 * pool.current_num_threads() as u64 + 1;
         Ok(Self {
+            memory: MemoryShares::of(memory, pool.current_num_threads()),
             pool: Arc::new(pool),
-            blocks_ahead: affordable.clamp(1, useful) as usize,
         })
     }
 
@@ -133,8 +125,12 @@ impl FragmentSource for std::vec::IntoIter<Fragment> {
 
 /// What comes out of [`DecodeAhead`].
 pub(crate) enum Decoded {
-    /// The records of a block.
-    Block { fragment: u32, block: DecodedBlock },
+    /// The records of a block, and the memory that was admitted for them.
+    Block {
+        fragment: u32,
+        block: DecodedBlock,
+        admitted: Admitted,
+    },
     /// A fragment has been read whole.
     End { fragment: Fragment, records: u64 },
 }
@@ -153,12 +149,15 @@ struct Reading {
     fragment: Fragment,
     blocks: BlockReader<Box<dyn Read>>,
     records: u64,
+    /// Read, and not admitted yet.
+    held_back: Option<RecordBlock>,
 }
 
 enum Pending {
     Block {
         fragment: u32,
         result: mpsc::Receiver<Option<DecodedBlock>>,
+        admitted: Admitted,
     },
     End {
         fragment: Fragment,
@@ -181,7 +180,9 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
 
     /// The next block or the end of a fragment; `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<Decoded>, PipelineError> {
-        while !self.is_at_end && self.pending.len() <= self.compute.blocks_ahead {
+        // More than two blocks a thread help nobody, however much memory there is.
+        let most = 2 * self.compute.threads() + 1;
+        while !self.is_at_end && self.pending.len() <= most {
             if !self.read_on() {
                 break;
             }
@@ -192,8 +193,16 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
             Some(Pending::End { fragment, records }) => {
                 Ok(Some(Decoded::End { fragment, records }))
             }
-            Some(Pending::Block { fragment, result }) => match result.recv() {
-                Ok(Some(block)) => Ok(Some(Decoded::Block { fragment, block })),
+            Some(Pending::Block {
+                fragment,
+                result,
+                admitted,
+            }) => match result.recv() {
+                Ok(Some(block)) => Ok(Some(Decoded::Block {
+                    fragment,
+                    block,
+                    admitted,
+                })),
                 Ok(None) | Err(_) => Err(PipelineError::Threads {
                     reason: format!(
                         "fragment {fragment} cannot be decoded: the program has a fault, please report it"
@@ -219,6 +228,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                                 fragment,
                                 blocks: BlockReader::new(bytes),
                                 records: 0,
+                                held_back: None,
                             });
                         }
                         Err(error) => self.fail(fragment.origin, FragmentError::Read(error)),
@@ -227,8 +237,23 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 }
             };
         };
-        match reading.blocks.next() {
+        let next = match reading.held_back.take() {
+            Some(block) => Some(Ok(block)),
+            None => reading.blocks.next(),
+        };
+        match next {
             Some(Ok(block)) => {
+                let cost = decode_cost(block.bytes.len());
+                let budget = &self.compute.memory.decode;
+                // Who has nothing to go on with waits; what others have admitted is given back without us.
+                let admitted = if self.pending.is_empty() {
+                    budget.admit(cost)
+                } else if let Some(admitted) = budget.try_admit(cost) {
+                    admitted
+                } else {
+                    reading.held_back = Some(block);
+                    return false;
+                };
                 reading.records += block.records.len() as u64;
                 let (sender, result) = mpsc::sync_channel(1);
                 let decoder = Arc::clone(self.decoder);
@@ -240,7 +265,11 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                         catch_unwind(AssertUnwindSafe(|| decoder.decode(block, fragment)));
                     drop(sender.send(decoded.ok()));
                 });
-                self.pending.push_back(Pending::Block { fragment, result });
+                self.pending.push_back(Pending::Block {
+                    fragment,
+                    result,
+                    admitted,
+                });
             }
             Some(Err(error)) => {
                 let origin = reading.fragment.origin.clone();
@@ -342,17 +371,5 @@ mod tests {
             open(&path).unwrap().read_to_end(&mut read).unwrap();
             assert!(read == text || read == bytes, "{bytes:?}");
         }
-    }
-
-    #[test]
-    fn at_least_one_block_is_decoded_ahead_and_never_more_than_helps() {
-        let ahead = |memory, windows| {
-            Compute::try_new(Some(2), memory, windows)
-                .unwrap()
-                .blocks_ahead
-        };
-        assert_eq!(ahead(192 << 20, 100), 1);
-        assert_eq!(ahead(192 << 20, 2), 3);
-        assert_eq!(ahead(8 << 30, 1), 5);
     }
 }

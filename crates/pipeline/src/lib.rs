@@ -20,6 +20,8 @@ pub mod config;
 pub mod plan;
 // What the lake knows: partitions committed, jobs in flight.
 mod state;
+// How `run.memory` is shared out.
+mod memory;
 // Decodes fragments ahead of their use, in order, within bounds.
 mod bridge;
 // A window's fragments to data files, strays and dead letters.
