@@ -2,6 +2,8 @@
 //!
 //! They balance or the window fails before its commit; the manifests keep them, and anyone can add them up again.
 
+use std::ops::AddAssign;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,16 @@ impl PartitionBooks {
     pub fn balance(&self) -> bool {
         self.assigned == self.written + self.duplicates + self.dead_letters
             && self.conflicts <= self.dead_letters
+    }
+}
+
+impl AddAssign for PartitionBooks {
+    fn add_assign(&mut self, more: Self) {
+        self.assigned += more.assigned;
+        self.written += more.written;
+        self.duplicates += more.duplicates;
+        self.dead_letters += more.dead_letters;
+        self.conflicts += more.conflicts;
     }
 }
 

@@ -4,14 +4,14 @@
 //! Where a later one turns out to win (the source sent two versions of a record, which is rare), the files are made
 //! again from the fragments, which are still at hand, with the winners known from the start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use answerlake_load::{EncodedFile, PartitionedWriter, WriterConfig};
 use answerlake_model::{PartitionBooks, PartitionKey, PerTable, TableSchema};
 use answerlake_transform::{
-    DeadLetter, DecodeConfig, DecodedBlock, Decoder, Hash, PartitionRows, Reason, RecordRows,
+    DeadLetter, DecodeConfig, DecodedBlock, Decoder, PartitionRows, Reason, RecordRows,
     SCHEMA_VERSION, content_digest,
 };
 use arrow::array::RecordBatch;
@@ -19,7 +19,9 @@ use tempfile::TempDir;
 
 use crate::aside::{Aside, AsideFiles};
 use crate::bridge::{Compute, DecodeAhead, Decoded, Fragment, FragmentSource};
+use crate::content_hashes::ContentHashes;
 use crate::error::PipelineError;
+use crate::record_index::{Kept, Place, RecordIndex};
 
 /// How fragments become data files.
 pub(crate) struct Assembly {
@@ -98,30 +100,18 @@ impl Assembly {
     /// Assembles all fragments of `source`.
     pub(crate) fn run(&self, source: impl FragmentSource) -> Result<Assembled, PipelineError> {
         let decoder = Arc::new(Decoder::new(self.decode.clone()));
-        let mut first = Pass::try_new(self, HashMap::new(), true)?;
+        let mut first = Pass::try_new(self, None)?;
         let fragments = first.run(&decoder, source)?;
         if !first.has_late_winner {
             return first.finish();
         }
-        let identities = std::mem::take(&mut first.identities);
-        // Its files are of no use any more.
-        drop(first);
+        // The rest of it, files and all, is of no use any more.
+        let winners = first.into_repeated();
         tracing::info!("records with several versions: their window is assembled again");
-        let mut second = Pass::try_new(self, identities, false)?;
+        let mut second = Pass::try_new(self, Some(winners))?;
         second.run(&decoder, fragments.into_iter())?;
         second.finish()
     }
-}
-
-/// Where a record stands: fragment and place.
-type Place = (u32, u64);
-
-/// The record that is kept of those with one identity.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    hash: Hash,
-    modified_at: Option<i64>,
-    place: Place,
 }
 
 /// What becomes of a record.
@@ -135,26 +125,31 @@ enum Verdict {
 /// One way over the fragments.
 struct Pass<'a> {
     assembly: &'a Assembly,
-    identities: HashMap<Hash, Kept>,
-    /// Whether the identities are still being learned.
-    learns: bool,
+    /// The records met, by identity; of no use where the winners are known.
+    met: RecordIndex,
+    /// Of the identities met more than once, the record that is kept.
+    repeated: RecordIndex,
+    /// Whether `repeated` is known from the start.
+    knows_winners: bool,
     has_late_winner: bool,
     writer: PartitionedWriter,
     aside: Aside,
-    partitions: BTreeMap<PartitionKey, (PartitionBooks, Vec<Hash>)>,
+    partitions: BTreeMap<PartitionKey, PartitionBooks>,
+    hashes: ContentHashes,
     counts: Counts,
     first_dead_letter: Option<String>,
 }
 
 impl<'a> Pass<'a> {
+    /// Begins a pass, over fragments of which the kept ones of repeated records are known if `winners` is given.
     fn try_new(
         assembly: &'a Assembly,
-        identities: HashMap<Hash, Kept>,
-        learns: bool,
+        winners: Option<RecordIndex>,
     ) -> Result<Self, PipelineError> {
+        let knows_winners = winners.is_some();
         let folder = assembly
             .scratch
-            .join(if learns { "first" } else { "second" });
+            .join(if knows_winners { "second" } else { "first" });
         // Not with its parents: where the run has stopped and cleared its scratch, it stays cleared.
         std::fs::create_dir(&folder).map_err(|source| PipelineError::Scratch {
             action: "create",
@@ -162,17 +157,21 @@ impl<'a> Pass<'a> {
             source,
         })?;
         let schemas = Arc::clone(&assembly.schemas);
+        let memory = &assembly.compute.memory;
+        let index = || RecordIndex::new(&folder, memory.indexed_records);
         Ok(Self {
             assembly,
-            identities,
-            learns,
+            met: index(),
+            repeated: winners.unwrap_or_else(index),
+            knows_winners,
             has_late_winner: false,
+            hashes: ContentHashes::new(&folder, memory.content_hashes),
             writer: PartitionedWriter::try_new(
                 assembly.writer.clone(),
                 schemas,
                 SCHEMA_VERSION,
                 &folder,
-                Arc::clone(&assembly.compute.memory.writers),
+                Arc::clone(&memory.writers),
             )?,
             aside: Aside::new(&folder, assembly.job_id.clone()),
             partitions: BTreeMap::new(),
@@ -242,7 +241,7 @@ impl<'a> Pass<'a> {
         for letter in &dead_letters {
             match &letter.partition {
                 Some(key) => {
-                    let (books, _) = self.partitions.entry(key.clone()).or_default();
+                    let books = self.partitions.entry(key.clone()).or_default();
                     books.assigned += 1;
                     books.dead_letters += 1;
                 }
@@ -251,33 +250,40 @@ impl<'a> Pass<'a> {
             self.aside
                 .add_dead_letter(letter, &self.assembly.fallback)?;
         }
+        let mut kept = Vec::with_capacity(partitions.len());
         for rows in &partitions {
-            self.add_partition(fragment, rows, &bytes)?;
+            kept.push(self.judge_all(fragment, rows, &bytes)?);
+        }
+        // Of a large record, what it came from and what it became are too much at once.
+        drop(bytes);
+        // What is written now would be thrown away with the rest of this pass.
+        if self.has_late_winner {
+            return Ok(());
+        }
+        let (writer, compute) = (&mut self.writer, &self.assembly.compute);
+        for (rows, kept) in partitions.iter().zip(kept) {
+            for batches in kept.of(&rows.batches) {
+                compute.install(|| writer.write(&rows.key, &batches))?;
+            }
         }
         Ok(())
     }
 
-    fn add_partition(
+    /// Judges a partition's records; gives the rows of those that are written.
+    fn judge_all(
         &mut self,
         fragment: u32,
         rows: &PartitionRows,
         bytes: &[u8],
-    ) -> Result<(), PipelineError> {
+    ) -> Result<RowRuns, PipelineError> {
         let mut written = RowRuns::default();
-        let (books, hashes) = self.partitions.entry(rows.key.clone()).or_default();
+        let mut books = PartitionBooks::default();
         for record in &rows.records {
             books.assigned += 1;
-            let place = (fragment, record.record);
-            match judge(
-                &mut self.identities,
-                record,
-                place,
-                self.learns,
-                &mut self.has_late_winner,
-            ) {
+            match self.judge(record, (fragment, record.record))? {
                 Verdict::Write => {
                     books.written += 1;
-                    hashes.push(record.hash);
+                    self.hashes.add(&rows.key, record.hash)?;
                     written.keep(&record.row_ends);
                 }
                 Verdict::Duplicate => {
@@ -300,17 +306,47 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        // What is written now would be thrown away with the rest of this pass.
-        if self.has_late_winner {
-            return Ok(());
+        *self.partitions.entry(rows.key.clone()).or_default() += books;
+        Ok(written)
+    }
+
+    /// Decides what becomes of a record: of several, the one with the greater `lMod` is kept, then the one with the
+    /// greater hash. (They come from one job; which job is newer decides between revisions.)
+    fn judge(&mut self, record: &RecordRows, place: Place) -> Result<Verdict, PipelineError> {
+        let identity = record.identity;
+        let this = Kept {
+            hash: record.hash,
+            modified_at: record.modified_at,
+            place,
+        };
+        if self.knows_winners {
+            return Ok(match self.repeated.find(identity)? {
+                None => Verdict::Write,
+                Some(kept) if kept.place == place => Verdict::Write,
+                Some(kept) if kept.hash == this.hash => Verdict::Duplicate,
+                Some(_) => Verdict::Conflict,
+            });
         }
-        let writer = &mut self.writer;
-        for batches in written.of(&rows.batches) {
-            self.assembly
-                .compute
-                .install(|| writer.write(&rows.key, &batches))?;
+        let Some(kept) = self.met.find(identity)? else {
+            self.met.insert(identity, this)?;
+            return Ok(Verdict::Write);
+        };
+        if kept.hash == this.hash {
+            self.repeated.insert(identity, kept)?;
+            return Ok(Verdict::Duplicate);
         }
-        Ok(())
+        if (this.modified_at, this.hash) > (kept.modified_at, kept.hash) {
+            self.has_late_winner = true;
+            self.met.insert(identity, this)?;
+            self.repeated.insert(identity, this)?;
+        } else {
+            self.repeated.insert(identity, kept)?;
+        }
+        Ok(Verdict::Conflict)
+    }
+
+    fn into_repeated(self) -> RecordIndex {
+        self.repeated
     }
 
     fn finish(self) -> Result<Assembled, PipelineError> {
@@ -320,60 +356,22 @@ impl<'a> Pass<'a> {
             .then(|| compute.memory.writers.catch_up());
         let mut files = compute.install(|| writer.close())?;
         drop(alone);
-        let partitions = self.partitions.into_iter().map(|(key, (books, hashes))| {
-            let files = files.remove(&key).unwrap_or_default();
-            (
-                key,
-                AssembledPartition {
-                    files,
-                    content_digest: content_digest(hashes),
-                    books,
-                },
-            )
-        });
+        let (mut partitions, mut hashes) = (BTreeMap::new(), self.hashes);
+        for (key, books) in self.partitions {
+            let partition = AssembledPartition {
+                files: files.remove(&key).unwrap_or_default(),
+                content_digest: hashes.digest(&key)?,
+                books,
+            };
+            partitions.insert(key, partition);
+        }
         Ok(Assembled {
-            partitions: partitions.collect(),
+            partitions,
             aside: self.aside.finish()?,
             counts: self.counts,
             first_dead_letter: self.first_dead_letter,
             folders: Vec::new(),
         })
-    }
-}
-
-/// Decides what becomes of a record: of several, the one with the greater `lMod` is kept, then the one with the greater
-/// hash. (They come from one job; which job is newer decides between revisions.)
-fn judge(
-    identities: &mut HashMap<Hash, Kept>,
-    record: &RecordRows,
-    place: Place,
-    learns: bool,
-    has_late_winner: &mut bool,
-) -> Verdict {
-    let this = Kept {
-        hash: record.hash,
-        modified_at: record.modified_at,
-        place,
-    };
-    match identities.entry(record.identity) {
-        std::collections::hash_map::Entry::Vacant(entry) => {
-            entry.insert(this);
-            Verdict::Write
-        }
-        std::collections::hash_map::Entry::Occupied(mut entry) => {
-            let kept = *entry.get();
-            if !learns && kept.place == place {
-                Verdict::Write
-            } else if kept.hash == this.hash {
-                Verdict::Duplicate
-            } else {
-                if learns && (this.modified_at, this.hash) > (kept.modified_at, kept.hash) {
-                    *has_late_winner = true;
-                    entry.insert(this);
-                }
-                Verdict::Conflict
-            }
-        }
     }
 }
 
@@ -434,7 +432,7 @@ mod tests {
         let start = format!("{DAY}T00:00:00Z").parse().unwrap();
         let window = Window::try_new(start, start + TimeDelta::days(1)).unwrap();
         let assembly = Assembly {
-            compute: Compute::try_new(Some(threads), 1 << 30).unwrap(),
+            compute: Compute::try_new(Some(threads), 1 << 30, 1).unwrap(),
             decode: DecodeConfig {
                 app: AppAssignment::Fixed(app_id.clone()),
                 window: Some((window, TimeDelta::seconds(1))),

@@ -28,15 +28,19 @@ pub(crate) struct Compute {
 }
 
 impl Compute {
-    /// Starts `threads` (absent: one a core) that work within `memory` bytes.
-    pub(crate) fn try_new(threads: Option<usize>, memory: u64) -> Result<Self, PipelineError> {
+    /// Starts `threads` (absent: one a core) that work on `windows` at once, within `memory` bytes.
+    pub(crate) fn try_new(
+        threads: Option<usize>,
+        memory: u64,
+        windows: usize,
+    ) -> Result<Self, PipelineError> {
         let builder = ThreadPoolBuilder::new().thread_name(|index| format!("compute-{index}"));
         let pool = builder.num_threads(threads.unwrap_or(0)).build();
         let pool = pool.map_err(|error| PipelineError::Threads {
             reason: format!("cannot start threads that compute: {error}"),
         })?;
         Ok(Self {
-            memory: MemoryShares::of(memory, pool.current_num_threads()),
+            memory: MemoryShares::of(memory, pool.current_num_threads(), windows),
             pool: Arc::new(pool),
         })
     }

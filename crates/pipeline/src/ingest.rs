@@ -36,7 +36,7 @@ pub async fn ingest(
     context: &RunContext,
 ) -> Result<RunReport, PipelineError> {
     let files = find(&request.paths)?;
-    let bench = Workbench::open(config, context).await?;
+    let bench = Workbench::open(config, context, 1).await?;
     let folder = bench.scratch.subfolder()?;
     let unnamed = AppId::try_new("unassigned").expect("it is a valid id");
     let fallback = bench.partition_of_today(config.app_id.clone().unwrap_or(unnamed));

@@ -24,6 +24,10 @@ mod state;
 mod memory;
 // Decodes fragments ahead of their use, in order, within bounds.
 mod bridge;
+// Which records were met.
+mod record_index;
+// What each partition's digest is made of.
+mod content_hashes;
 // A window's fragments to data files, strays and dead letters.
 mod assemble;
 // Records that go beside the tables.

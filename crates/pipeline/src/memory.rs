@@ -17,16 +17,29 @@ const DECODE_FACTOR: u64 = 4;
 /// of long text, their pages, and the small columns.
 const CATCH_UP_BYTES: u64 = 128 << 20;
 
-/// The shares, for all windows of a run together.
+/// Records whose identities are kept in memory, over all windows: 130 bytes each at worst, and as much again for those
+/// that are repeated.
+const INDEXED_RECORDS: usize = 114_688;
+
+/// Hashes of records that are kept in memory, over all windows: 16 bytes each.
+const CONTENT_HASHES: usize = 524_288;
+
+/// The shares.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryShares {
+    /// For blocks that are decoded, of all windows together.
     pub(crate) decode: Arc<ByteBudget>,
+    /// For open data files, of all windows together.
     pub(crate) writers: Arc<WriterMemory>,
+    /// Records of a window whose identities are kept in memory.
+    pub(crate) indexed_records: usize,
+    /// Hashes of a window's records that are kept in memory.
+    pub(crate) content_hashes: usize,
 }
 
 impl MemoryShares {
-    /// Shares out `memory` bytes, where `threads` decode.
-    pub(crate) fn of(memory: u64, threads: usize) -> Self {
+    /// Shares out `memory` bytes, where `threads` decode `windows` at once.
+    pub(crate) fn of(memory: u64, threads: usize, windows: usize) -> Self {
         const BLOCK_COST: u64 = DECODE_FACTOR * BLOCK_BYTES as u64;
         // Two blocks ahead of each thread keep it busy.
         let useful = (2 * threads as u64 + 1) * BLOCK_COST;
@@ -35,6 +48,8 @@ impl MemoryShares {
         Self {
             decode: Arc::new(ByteBudget::new(decode)),
             writers: Arc::new(WriterMemory::new(writers)),
+            indexed_records: INDEXED_RECORDS / windows.max(1),
+            content_hashes: CONTENT_HASHES / windows.max(1),
         }
     }
 }

@@ -50,7 +50,7 @@ pub async fn run(
     })?;
     let range = request.range.resolve(config, context.now)?;
     let client = ExportClient::try_new(extract.clone())?;
-    let bench = Workbench::open(config, context).await?;
+    let bench = Workbench::open(config, context, extract.jobs.concurrency).await?;
 
     let app_id = &extract.source.app_id;
     let looked_at = looked_at(&range, &config.window, config.lake.grain);

@@ -71,6 +71,7 @@ impl<'a> Workbench<'a> {
     pub(crate) async fn open(
         config: &'a PipelineConfig,
         context: &'a RunContext,
+        windows_at_once: usize,
     ) -> Result<Self, PipelineError> {
         let lake = Lake::new(LakeStore::open(&config.lake.url).await?);
         lake.pin(&LakePin {
@@ -101,7 +102,7 @@ impl<'a> Workbench<'a> {
                 }
             }
         }
-        let compute = Compute::try_new(config.run.threads, config.run.memory)?;
+        let compute = Compute::try_new(config.run.threads, config.run.memory, windows_at_once)?;
         tracing::debug!(threads = compute.threads(), "ready to compute");
         let scratch = config
             .run

@@ -90,16 +90,38 @@ fn pair(a: u128, b: u128) -> u128 {
 pub fn content_digest(records: impl IntoIterator<Item = Hash>) -> String {
     let mut hashes: Vec<Hash> = records.into_iter().collect();
     hashes.sort_unstable();
-    let mut digest = Sha256::new();
+    let mut digest = ContentDigest::new();
     for hash in hashes {
-        digest.update(hash.0.to_be_bytes());
+        digest.add(hash);
     }
-    let hex: String = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("v1-{hex}")
+    digest.finish()
+}
+
+/// Makes a [`content_digest`] of hashes that come sorted, so that none need be held.
+#[derive(Debug, Default)]
+pub struct ContentDigest(Sha256);
+
+impl ContentDigest {
+    /// The digest of no records, so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record, whose hash is not below those before.
+    pub fn add(&mut self, record: Hash) {
+        self.0.update(record.0.to_be_bytes());
+    }
+
+    /// Ends it.
+    pub fn finish(self) -> String {
+        let hex: String = self
+            .0
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("v1-{hex}")
+    }
 }
 
 /// A JSON number as digits and a power of ten: exact, of any size.

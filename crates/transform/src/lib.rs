@@ -49,6 +49,6 @@ pub use dead_letter::{DeadLetter, Reason};
 pub use decode::{
     AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
 };
-pub use digest::{Hash, content_digest};
+pub use digest::{ContentDigest, Hash, content_digest};
 pub use error::FragmentError;
 pub use schema::{PromptLayout, SCHEMA_VERSION};
