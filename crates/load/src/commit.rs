@@ -162,14 +162,12 @@ impl Lake {
             if proposal.on_committed == OnCommitted::ReplaceUnlessShrunk
                 && let Some(state) = settled.as_ref().filter(|state| !state.is_broken())
                 && !holds_the_same(state, &proposal)
-                && let lost = self.lost_records(state, &proposal).await?
-                && let Some(example) = lost.first()
+                && let Some(lost) = self.lost_records(state, &proposal).await?
             {
-                let (revision, example) = (state.revision, example.clone());
                 return Ok(CommitOutcome::Shrunk {
-                    revision,
-                    lost: lost.len() as u64,
-                    example,
+                    revision: state.revision,
+                    lost: lost.count,
+                    example: lost.example,
                 });
             }
             if let Some(broken) = settled.as_ref().filter(|state| state.is_broken()) {

@@ -4,11 +4,13 @@
 //! is found by listing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use answerlake_model::{AppId, Grain, PartitionKey, Window};
 use bytes::Bytes;
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use tokio::sync::Semaphore;
 
 use crate::error::LoadError;
 use crate::location::{self, CommitObject};
@@ -19,6 +21,8 @@ use crate::store::{LakeStore, all};
 #[derive(Debug, Clone)]
 pub struct Lake {
     pub(crate) store: LakeStore,
+    /// Held while the ids of a partition are compared.
+    pub(crate) comparing: Arc<Semaphore>,
 }
 
 /// What is committed of a partition.
@@ -51,7 +55,10 @@ pub(crate) struct Head {
 impl Lake {
     /// Makes a lake of a store.
     pub fn new(store: LakeStore) -> Self {
-        Self { store }
+        Self {
+            store,
+            comparing: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// The store it lives in.

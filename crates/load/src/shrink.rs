@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,65 +24,114 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
 
 use crate::commit::{Proposal, run_blocking};
+use crate::data_file::DataFile;
 use crate::error::LoadError;
 use crate::lake::{Lake, PartitionState};
 
+/// Ids that are compared at once; of more, the files are read several times.
+const IDS_AT_ONCE: u64 = 200_000;
+
+/// Records that the partition holds and a proposal does not bring.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LostRecords {
+    /// How many; at least 1.
+    pub(crate) count: u64,
+    /// The id of one of them.
+    pub(crate) example: String,
+}
+
 impl Lake {
-    /// The ids of records that the partition holds and the proposal does not bring, under any event.
+    /// The records that the partition holds and the proposal does not bring, under any event.
+    ///
+    /// One partition at a time: the ids of many would be too much for the memory of a run.
     pub(crate) async fn lost_records(
         &self,
         state: &PartitionState,
         proposal: &Proposal,
-    ) -> Result<BTreeSet<String>, LoadError> {
-        let mut held = BTreeSet::new();
-        for file in &state.manifest.files {
-            if let Some(column) = proposal.record_id_columns[file.table] {
-                let path = Path::from(file.path.as_str());
-                let ids = self.committed_ids(&path, file.bytes, column).await;
-                held.extend(ids.map_err(|source| LoadError::ReadData {
-                    path: file.path.clone(),
-                    source,
-                })?);
-            }
-        }
-        let files: Vec<(PathBuf, &'static str)> = proposal
+    ) -> Result<Option<LostRecords>, LoadError> {
+        let _alone = self
+            .comparing
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        let held: Vec<_> = state
+            .manifest
             .files
             .iter()
-            .filter_map(|file| Some((file.path.clone(), proposal.record_id_columns[file.table]?)))
+            .filter_map(|file| Some((file, proposal.record_id_columns[file.table]?)))
             .collect();
-        let brought = run_blocking(move || {
+        let rows: u64 = held.iter().map(|(file, _)| file.rows).sum();
+        let classes = rows.div_ceil(IDS_AT_ONCE).max(1);
+        let mut lost: Option<LostRecords> = None;
+        for class in 0..classes {
             let mut ids = BTreeSet::new();
-            for (path, column) in files {
-                let read = encoded_ids(&path, column);
-                ids.extend(read.map_err(|source| LoadError::ReadData {
-                    path: path.display().to_string(),
+            for (file, column) in &held {
+                let read = self.collect_committed_ids(file, column, (class, classes), &mut ids);
+                read.await.map_err(|source| LoadError::ReadData {
+                    path: file.path.clone(),
                     source,
-                })?);
+                })?;
             }
-            Ok(ids)
-        })
-        .await?;
-        held.retain(|id| !brought.contains(id));
-        Ok(held)
+            let ids = without_those_brought(ids, proposal).await?;
+            if let Some(example) = ids.first() {
+                lost = Some(LostRecords {
+                    count: lost.as_ref().map_or(0, |lost| lost.count) + ids.len() as u64,
+                    example: lost.map_or_else(|| example.clone(), |lost| lost.example),
+                });
+            }
+        }
+        Ok(lost)
     }
 
-    async fn committed_ids(
+    async fn collect_committed_ids(
         &self,
-        path: &Path,
-        bytes: u64,
+        file: &DataFile,
         column: &str,
-    ) -> Result<Vec<String>, ParquetError> {
+        (class, classes): (u64, u64),
+        ids: &mut BTreeSet<String>,
+    ) -> Result<(), ParquetError> {
         let reader = StoredFile {
             store: self.store.object_store(),
-            path: path.clone(),
-            bytes,
+            path: Path::from(file.path.as_str()),
+            bytes: file.bytes,
         };
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
         let mask = only(builder.parquet_schema(), column);
-        let batches: Vec<RecordBatch> =
-            builder.with_projection(mask).build()?.try_collect().await?;
-        Ok(batches.iter().flat_map(ids).collect())
+        let mut batches = builder.with_projection(mask).build()?;
+        while let Some(batch) = batches.try_next().await? {
+            let own = texts(&batch).filter(|id| class_of(id, classes) == class);
+            ids.extend(own.map(str::to_owned));
+        }
+        Ok(())
     }
+}
+
+async fn without_those_brought(
+    mut ids: BTreeSet<String>,
+    proposal: &Proposal,
+) -> Result<BTreeSet<String>, LoadError> {
+    let files: Vec<(PathBuf, &'static str)> = proposal
+        .files
+        .iter()
+        .filter_map(|file| Some((file.path.clone(), proposal.record_id_columns[file.table]?)))
+        .collect();
+    run_blocking(move || {
+        for (path, column) in files {
+            remove_encoded(&path, column, &mut ids).map_err(|source| LoadError::ReadData {
+                path: path.display().to_string(),
+                source,
+            })?;
+        }
+        Ok(ids)
+    })
+    .await
+}
+
+/// The class of an id, of so many.
+fn class_of(id: &str, classes: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish() % classes
 }
 
 /// A data file in the store, of which only what is needed is read.
@@ -113,14 +163,19 @@ impl AsyncFileReader for StoredFile {
     }
 }
 
-fn encoded_ids(path: &std::path::Path, column: &str) -> Result<Vec<String>, ParquetError> {
+fn remove_encoded(
+    path: &std::path::Path,
+    column: &str,
+    ids: &mut BTreeSet<String>,
+) -> Result<(), ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
     let mask = only(builder.parquet_schema(), column);
-    let mut found = Vec::new();
     for batch in builder.with_projection(mask).build()? {
-        found.extend(ids(&batch?));
+        for id in texts(&batch?) {
+            ids.remove(id);
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn only(schema: &SchemaDescriptor, column: &str) -> ProjectionMask {
@@ -128,13 +183,8 @@ fn only(schema: &SchemaDescriptor, column: &str) -> ProjectionMask {
 }
 
 /// The texts of a batch's only column; none where it has no such column.
-fn ids(batch: &RecordBatch) -> Vec<String> {
-    let Some(column) = batch
-        .columns()
-        .first()
-        .and_then(|column| column.as_string_opt::<i32>())
-    else {
-        return Vec::new();
-    };
-    column.iter().flatten().map(str::to_owned).collect()
+fn texts(batch: &RecordBatch) -> impl Iterator<Item = &str> {
+    let column = batch.columns().first();
+    let texts = column.and_then(|column| column.as_string_opt::<i32>());
+    texts.into_iter().flat_map(|texts| texts.iter().flatten())
 }
