@@ -24,5 +24,7 @@ mod secrets;
 mod stop;
 // Big data.
 mod size;
+// How much memory it takes.
+mod memory;
 // Everything that is neither a run nor an ingest.
 mod commands;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -148,6 +150,35 @@ impl Program {
         self.command().output().unwrap().into()
     }
 
+    /// Runs it; gives the most memory that it had, in bytes, as well.
+    pub(crate) fn outcome_and_peak_memory(&self) -> (Outcome, u64) {
+        let mut command = self.command();
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let has_ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let mut peak = 0;
+                while !has_ended.load(Ordering::Relaxed) {
+                    // The system keeps the peak, so that only what comes in the last moment can be missed.
+                    let text = std::fs::read_to_string(&status).unwrap_or_default();
+                    peak = peak_memory(&text).unwrap_or(peak);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                peak
+            });
+            let outcome = Outcome::from(child.wait_with_output().unwrap());
+            has_ended.store(true, Ordering::Relaxed);
+            let peak = watch.join().unwrap();
+            assert!(peak > 0, "its memory is not known");
+            (outcome, peak)
+        })
+    }
+
     /// Runs it; it must end with `code`.
     #[track_caller]
     pub(crate) fn ends(&self, code: i32) -> Outcome {
@@ -182,6 +213,15 @@ impl Program {
             retryable: retryable.unwrap_or_else(|| panic!("`retryable` is no bool: {result}")),
         }
     }
+}
+
+/// The peak in what the system says of a process, in bytes.
+fn peak_memory(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// What a result says of its failure.
