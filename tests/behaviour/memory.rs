@@ -13,6 +13,7 @@ use crate::support::{Lake, Place, Program, Source, time};
 const MIB: u64 = 1 << 20;
 
 /// Runs it within `memory_mib`, which must do; gives the lake, and prints what it took.
+#[expect(clippy::print_stdout, reason = "what it took is worth seeing")]
 #[track_caller]
 fn within(program: &Program, lake: Lake, memory_mib: u64) -> Lake {
     let began = Instant::now();
