@@ -15,7 +15,6 @@ use crate::config::AuthConfig;
 use crate::error::ExtractError;
 
 const BACK_DATED: Duration = Duration::from_secs(30);
-const DEFAULT_SUBJECT: &str = "answerlake";
 
 /// Hands out tokens.
 pub(crate) enum Signer {
@@ -65,7 +64,7 @@ impl Signer {
                     client_id: client_id.clone(),
                     key: EncodingKey::from_secret(client_secret.expose_secret().as_bytes()),
                     audience: audience.clone(),
-                    subject: subject.clone().unwrap_or_else(|| DEFAULT_SUBJECT.into()),
+                    subject: subject.clone(),
                     lifetime: *lifetime,
                 })
             }
@@ -118,12 +117,12 @@ mod tests {
     use jsonwebtoken::{DecodingKey, Validation};
     use serde_json::Value;
 
-    fn signer(audience: Option<&str>, subject: Option<&str>) -> Signer {
+    fn signer(audience: Option<&str>, subject: &str) -> Signer {
         Signer::new(&AuthConfig::Signed {
             client_id: "cs-1".into(),
             client_secret: "very secret".into(),
             audience: audience.map(Into::into),
-            subject: subject.map(Into::into),
+            subject: subject.to_owned(),
             lifetime: AuthConfig::LIFETIME,
         })
     }
@@ -141,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn a_signed_token_holds_what_the_vendor_asks_for() {
         let now = Utc::now().timestamp();
-        let claims = claims(&signer(None, None)).await;
+        let claims = claims(&signer(None, AuthConfig::SUBJECT)).await;
         assert_eq!(claims["appId"], "cs-1");
         assert_eq!(claims["sub"], "answerlake");
         assert!(claims.get("aud").is_none());
@@ -155,10 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_token_has_its_own_id() {
-        let signer = signer(
-            Some("https://idproxy.kore.com/authorize"),
-            Some("me@example.org"),
-        );
+        let signer = signer(Some("https://idproxy.kore.com/authorize"), "me@example.org");
         let (first, second) = (claims(&signer).await, claims(&signer).await);
         assert_ne!(first["jti"], second["jti"]);
         assert_eq!(first["aud"], "https://idproxy.kore.com/authorize");

@@ -35,6 +35,16 @@ const USER_AGENT: &str = concat!("answerlake/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub struct ExportClient {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) observer: Option<Arc<dyn JobObserver>>,
+}
+
+/// Is told how the jobs of a client go on. It is called from where things wait, so it must be quick.
+pub trait JobObserver: Send + Sync {
+    /// The job runs at the source, which says how many percent of it are done, or does not.
+    fn running(&self, percent: Option<f64>);
+
+    /// So many bytes of a fragment have come in.
+    fn received(&self, bytes: usize);
 }
 
 /// What the clones of a client share.
@@ -126,7 +136,16 @@ impl ExportClient {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            observer: None,
         })
+    }
+
+    /// A clone whose jobs and downloads are told to `observer`.
+    pub fn observed_by(&self, observer: Arc<dyn JobObserver>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            observer: Some(observer),
+        }
     }
 
     /// What the client and its clones have done so far.
@@ -482,7 +501,7 @@ mod tests {
             client_id: "cs-1".into(),
             client_secret: "very-secret".into(),
             audience: None,
-            subject: None,
+            subject: AuthConfig::SUBJECT.into(),
             lifetime: AuthConfig::LIFETIME,
         }
     }

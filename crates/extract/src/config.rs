@@ -145,8 +145,8 @@ pub enum AuthConfig {
         client_secret: SecretString,
         /// The claim `aud`. Absent: no such claim, which the vendor does not require.
         audience: Option<String>,
-        /// The claim `sub`, the user in whose name is asked. Absent: `answerlake`.
-        subject: Option<String>,
+        /// The claim `sub`, the user in whose name is asked; usually [`AuthConfig::SUBJECT`].
+        subject: String,
         /// How long a token is valid: 1 second to 59 minutes (the vendor refuses more than an hour), usually
         /// [`AuthConfig::LIFETIME`].
         lifetime: Duration,
@@ -156,6 +156,8 @@ pub enum AuthConfig {
 impl AuthConfig {
     /// The usual lifetime of a signed token: 5 minutes.
     pub const LIFETIME: Duration = Duration::from_secs(5 * 60);
+    /// The usual subject of a signed token.
+    pub const SUBJECT: &str = "answerlake";
 
     fn check(&self) -> Result<(), ExtractError> {
         let Self::Signed {
@@ -329,7 +331,7 @@ mod tests {
                     client_id: "cs-1".into(),
                     client_secret: "x".into(),
                     audience: None,
-                    subject: None,
+                    subject: AuthConfig::SUBJECT.into(),
                     lifetime: Duration::from_secs(3600),
                 }
             }),

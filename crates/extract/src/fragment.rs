@@ -271,6 +271,9 @@ impl Download {
                 break;
             };
             self.client.shared.counters.fetched(bytes.len());
+            if let Some(observer) = &self.client.observer {
+                observer.received(bytes.len());
+            }
             got += bytes.len() as u64;
             peek.take(&bytes);
             if peek.begins_like_html() {

@@ -219,6 +219,7 @@ impl ExportClient {
         let job_id = &record.job_id;
         let mut watch = Watch::new(&self.shared.config.jobs, Instant::now());
         if origin == Origin::Fresh {
+            self.tell_running(Some(0.0));
             tokio::time::sleep(watch.next_interval()).await;
         }
         for polls in 1.. {
@@ -230,6 +231,7 @@ impl ExportClient {
                         if !known && self.shared.is_new_status(&reply.status) {
                             warn!(%job_id, status = reply.status, "unknown job status, taken as running");
                         }
+                        self.tell_running(reply.percent);
                         debug!(%job_id, status = reply.status, percent = reply.percent, "job is running");
                         watch.observe(job_id, reply.status, reply.percent, Instant::now())?;
                     }
@@ -245,6 +247,12 @@ impl ExportClient {
             tokio::time::sleep(watch.next_interval()).await;
         }
         unreachable!("the deadline comes before the count of polls ends")
+    }
+
+    fn tell_running(&self, percent: Option<f64>) {
+        if let Some(observer) = &self.observer {
+            observer.running(percent);
+        }
     }
 
     async fn ask_job(&self, job_id: &JobId) -> Result<JobReply, ExtractError> {
@@ -537,6 +545,42 @@ mod tests {
         );
         assert_eq!(seen[0].header("content-type"), Some("application/json"));
         assert_eq!(seen[0].header("auth"), Some(test_support::TOKEN));
+    }
+
+    #[derive(Default)]
+    struct Observed(std::sync::Mutex<Vec<String>>);
+
+    impl crate::JobObserver for Observed {
+        fn running(&self, percent: Option<f64>) {
+            self.0.lock().unwrap().push(format!("{percent:?}"));
+        }
+
+        fn received(&self, bytes: usize) {
+            self.0.lock().unwrap().push(format!("{bytes} bytes"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_observer_is_told_how_the_job_goes_on() {
+        let mut polls = vec![running(40), running(80), done(&["/f"])].into_iter();
+        let server = Server::start(move |seen| match seen.path() {
+            "/f" => ok("[1]"),
+            _ if seen.is_post() => running(0),
+            _ => polls.next().unwrap(),
+        })
+        .await;
+        let observed = std::sync::Arc::new(Observed::default());
+        let client = client(&server).observed_by(observed.clone());
+        let job = client
+            .run_job(&request(), &MemoryStore::default())
+            .await
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (ready, _fetched) = tokio::sync::mpsc::channel(1);
+        let fetched = client.fetch_fragments(&job, folder.path(), ready);
+        fetched.await.unwrap();
+        let told = observed.0.lock().unwrap().clone();
+        assert_eq!(told, ["Some(0.0)", "Some(40.0)", "Some(80.0)", "3 bytes"]);
     }
 
     #[tokio::test(start_paused = true)]

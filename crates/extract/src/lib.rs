@@ -62,7 +62,7 @@ pub mod error;
 #[cfg(test)]
 mod test_support;
 
-pub use client::{ClientStats, ExportClient};
+pub use client::{ClientStats, ExportClient, JobObserver};
 pub use config::{
     AuthConfig, EventFilter, ExtractConfig, FetchConfig, HttpConfig, JobsConfig, RateConfig,
     SourceConfig,

@@ -21,6 +21,7 @@ use crate::aside::{Aside, AsideFiles};
 use crate::bridge::{Compute, DecodeAhead, Decoded, Fragment, FragmentSource};
 use crate::content_hashes::ContentHashes;
 use crate::error::PipelineError;
+use crate::progress::WindowProgress;
 use crate::record_index::{Kept, Place, RecordIndex};
 
 /// How fragments become data files.
@@ -34,6 +35,7 @@ pub(crate) struct Assembly {
     pub(crate) job_id: Option<String>,
     /// Where dead letters go that name no partition.
     pub(crate) fallback: PartitionKey,
+    pub(crate) progress: Arc<WindowProgress>,
 }
 
 /// A window, assembled.
@@ -187,7 +189,10 @@ impl<'a> Pass<'a> {
         source: impl FragmentSource,
     ) -> Result<Vec<Fragment>, PipelineError> {
         let mut fragments = Vec::new();
-        let mut decoded = DecodeAhead::new(&self.assembly.compute, decoder, source);
+        // A second pass reads what was counted before.
+        let progress = (!self.knows_winners).then_some(&self.assembly.progress);
+        let reader = progress.and_then(WindowProgress::reader);
+        let mut decoded = DecodeAhead::new(&self.assembly.compute, decoder, source, reader);
         while let Some(next) = decoded.next()? {
             match next {
                 Decoded::Block {
@@ -195,6 +200,9 @@ impl<'a> Pass<'a> {
                     block,
                     admitted,
                 } => {
+                    if let Some(progress) = progress {
+                        progress.decoded(block.decoded);
+                    }
                     self.add(fragment, block)?;
                     drop(admitted);
                 }
@@ -211,6 +219,9 @@ impl<'a> Pass<'a> {
                         });
                     }
                     self.counts.fragments += 1;
+                    if let Some(progress) = progress {
+                        progress.fragment_done();
+                    }
                     tracing::debug!(fragment = fragment.number, records, "fragment decoded");
                     fragments.push(fragment);
                 }
@@ -423,6 +434,7 @@ mod tests {
     use object_store::{ObjectStore, ObjectStoreExt};
 
     use super::*;
+    use crate::progress::Progress;
 
     const DAY: &str = "2025-06-28";
 
@@ -445,6 +457,7 @@ mod tests {
             scratch: folder.path().to_owned(),
             job_id: Some("fj-1".to_owned()),
             fallback: PartitionKey::new(app_id, start, Grain::Day),
+            progress: Progress::default().begin(None),
         };
         let fragments: Vec<Fragment> = fragments
             .iter()

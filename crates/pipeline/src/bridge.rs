@@ -19,6 +19,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::PipelineError;
 use crate::memory::{Admitted, MemoryShares, decode_cost};
+use crate::progress::WindowProgress;
 
 /// Threads that compute and the memory they may take, shared by all windows.
 #[derive(Debug, Clone)]
@@ -144,6 +145,8 @@ pub(crate) struct DecodeAhead<'a, S> {
     compute: &'a Compute,
     decoder: &'a Arc<Decoder>,
     source: S,
+    /// Is told what is read, where that is of interest.
+    reader: Option<Arc<WindowProgress>>,
     reading: Option<Reading>,
     pending: VecDeque<Pending>,
     is_at_end: bool,
@@ -171,11 +174,17 @@ enum Pending {
 }
 
 impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
-    pub(crate) fn new(compute: &'a Compute, decoder: &'a Arc<Decoder>, source: S) -> Self {
+    pub(crate) fn new(
+        compute: &'a Compute,
+        decoder: &'a Arc<Decoder>,
+        source: S,
+        reader: Option<Arc<WindowProgress>>,
+    ) -> Self {
         Self {
             compute,
             decoder,
             source,
+            reader,
             reading: None,
             pending: VecDeque::new(),
             is_at_end: false,
@@ -226,7 +235,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                     false
                 }
                 Next::Fragment(fragment) => {
-                    match open(&fragment.path) {
+                    match open(&fragment.path, self.reader.clone()) {
                         Ok(bytes) => {
                             self.reading = Some(Reading {
                                 fragment,
@@ -305,12 +314,16 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
 }
 
 /// Opens a fragment, whatever it is compressed with: servers gzip a body that is a gzipped file already.
-fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
+fn open(path: &Path, reader: Option<Arc<WindowProgress>>) -> std::io::Result<Box<dyn Read>> {
     const GZIP: &[u8] = &[0x1F, 0x8B];
     const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
     // More layers are no server's doing.
     const MAX_LAYERS: usize = 3;
-    let mut bytes: Box<dyn Read> = Box::new(File::open(path)?);
+    let file = File::open(path)?;
+    let mut bytes: Box<dyn Read> = match reader {
+        Some(progress) => Box::new(Counted { file, progress }),
+        None => Box::new(file),
+    };
     for _ in 0..MAX_LAYERS {
         let mut head = Vec::with_capacity(ZSTD.len());
         bytes
@@ -330,6 +343,20 @@ fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {
         }
     }
     Ok(bytes)
+}
+
+/// Says how much of a file was read.
+struct Counted {
+    file: File,
+    progress: Arc<WindowProgress>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.progress.read(read);
+        Ok(read)
+    }
 }
 
 /// Marks the errors of a decompressor, which are the fragment's; others are the disk's.
@@ -372,7 +399,7 @@ mod tests {
         ] {
             std::fs::write(&path, &bytes).unwrap();
             let mut read = Vec::new();
-            open(&path).unwrap().read_to_end(&mut read).unwrap();
+            open(&path, None).unwrap().read_to_end(&mut read).unwrap();
             assert!(read == text || read == bytes, "{bytes:?}");
         }
     }

@@ -7,6 +7,8 @@
 mod raw;
 // Every setting by name.
 mod setting;
+// A pipeline file to start from.
+mod template;
 // Durations, sizes, times.
 mod values;
 
@@ -19,7 +21,8 @@ use answerlake_model::{AppId, Grain};
 use answerlake_transform::PromptLayout;
 use chrono::{DateTime, Utc};
 
-pub use setting::Setting;
+pub use setting::{Setting, Unset};
+pub use template::{Template, template};
 pub use values::{HumanBytes, HumanDuration, HumanTime};
 
 use crate::error::PipelineError;
@@ -137,19 +140,14 @@ impl PipelineConfig {
                     .map_or(1, |span| text[..span.start].matches('\n').count() + 1),
                 reason: error.message().to_owned(),
             };
-            // Checked by itself first: its messages say the line.
-            toml::from_str::<RawConfig>(&text).map_err(in_file)?;
             table = text.parse().map_err(in_file)?;
+            if !fill_in(path, &mut table, overrides)? {
+                // Checked by itself first: its messages say the line.
+                toml::from_str::<RawConfig>(&text).map_err(in_file)?;
+            }
         }
         for given in overrides {
-            let mut alone = toml::Table::new();
-            insert(&mut alone, given);
-            alone
-                .try_into::<RawConfig>()
-                .map_err(|error| PipelineError::InvalidSetting {
-                    setting: given.origin.clone(),
-                    reason: error.message().to_owned(),
-                })?;
+            check(given)?;
             insert(&mut table, given);
         }
         let raw: RawConfig =
@@ -160,6 +158,56 @@ impl PipelineConfig {
                     reason: error.message().to_owned(),
                 })?;
         raw.resolve(environment)
+    }
+}
+
+/// Takes out what is to be filled in; says whether there was such a thing.
+///
+/// # Errors
+/// When any of it is not given outside of the file.
+fn fill_in(
+    path: &Path,
+    table: &mut toml::Table,
+    overrides: &[Override],
+) -> Result<bool, PipelineError> {
+    let (mut had_any, mut missing) = (false, Vec::new());
+    for setting in Setting::ALL {
+        let Some(toml::Value::Table(section)) = table.get_mut(setting.section) else {
+            continue;
+        };
+        if section.get(setting.key).and_then(toml::Value::as_str) != Some(Setting::TO_FILL_IN) {
+            continue;
+        }
+        section.remove(setting.key);
+        had_any = true;
+        if !overrides.iter().any(|given| given.setting == setting) {
+            missing.push(setting);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(had_any);
+    }
+    let list = |name: fn(&Setting) -> String| {
+        let names: Vec<String> = missing.iter().map(|setting| name(setting)).collect();
+        names.join(", ")
+    };
+    Err(PipelineError::ToFillIn {
+        path: path.to_owned(),
+        settings: list(|setting| format!("`{}.{}`", setting.section, setting.key)),
+        flags: list(|setting| format!("--{}", setting.flag)),
+    })
+}
+
+/// Checks a value by itself: so the message says where it was given.
+fn check(given: &Override) -> Result<(), PipelineError> {
+    let mut alone = toml::Table::new();
+    insert(&mut alone, given);
+    match alone.try_into::<RawConfig>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(PipelineError::InvalidSetting {
+            setting: given.origin.clone(),
+            reason: error.message().to_owned(),
+        }),
     }
 }
 
@@ -238,6 +286,124 @@ mod tests {
             (2, 4, 50)
         );
         assert!(matches!(extract.auth, AuthConfig::Token(_)));
+    }
+
+    const TOKEN: &[(&str, &str)] = &[("ANSWERLAKE_TOKEN", "t")];
+    const CLIENT: &[(&str, &str)] = &[
+        ("ANSWERLAKE_CLIENT_ID", "cs-1"),
+        ("ANSWERLAKE_CLIENT_SECRET", "s"),
+    ];
+
+    fn prefilled() -> Vec<Override> {
+        let value = |flag| match flag {
+            "host" => "https://h",
+            "app-id" => "st-1",
+            "window-start" => "2025-06-01",
+            _ => "it's a \"lake\"",
+        };
+        Setting::needed()
+            .map(|setting| Override {
+                setting,
+                value: value(setting.flag).to_owned(),
+                origin: format!("--{}", setting.flag),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_template_loads_as_written() {
+        let config = load(&template(&prefilled()).unwrap().text, &[], TOKEN).unwrap();
+        let given: Vec<_> = prefilled()
+            .iter()
+            .map(|given| (given.setting.flag, given.value.clone()))
+            .collect();
+        let given: Vec<_> = given
+            .iter()
+            .map(|(flag, value)| (*flag, value.as_str()))
+            .collect();
+        let expected = load("", &given, TOKEN).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+        assert_eq!(config.lake.url, "it's a \"lake\"");
+    }
+
+    /// A default that the help has wrong changes what the settings become, or is refused.
+    #[test]
+    fn every_default_of_the_template_is_the_one_that_holds_without_it() {
+        let text = template(&prefilled()).unwrap().text;
+        let mut defaults = 0;
+        for setting in Setting::ALL {
+            let commented = |line: &&str| line.starts_with(&format!("#{} = ", setting.key));
+            let section = text
+                .split_once(&format!("[{}]\n", setting.section))
+                .unwrap()
+                .1;
+            let section = section
+                .split_once("\n[")
+                .map_or(section, |(section, _)| section);
+            let Some(line) = section.lines().find(commented) else {
+                assert_eq!(setting.unset, Unset::Needed, "{setting:?}");
+                continue;
+            };
+            let changed = section.replace(line, &line[1..]);
+            let with_it = text.replace(section, &changed);
+            assert_ne!(with_it, text);
+            match setting.unset {
+                Unset::Needed => panic!("{} is commented out", setting.key),
+                Unset::Is(_) => {
+                    let signs = setting.section == "auth" && setting.key != "token_env";
+                    let environment = if signs { CLIENT } else { TOKEN };
+                    let expected = load(&text, &[], environment).unwrap();
+                    let config = load(&with_it, &[], environment).unwrap();
+                    assert_eq!(format!("{config:?}"), format!("{expected:?}"), "{line}");
+                    defaults += 1;
+                }
+                Unset::Means { .. } | Unset::Nothing { .. } => {
+                    assert!(toml::from_str::<RawConfig>(&with_it).is_ok(), "{line}");
+                }
+            }
+        }
+        assert!(defaults > 25, "{defaults}");
+    }
+
+    #[test]
+    fn what_is_to_be_filled_in_is_asked_for_all_at_once() {
+        let file = template(&[]).unwrap();
+        let names: Vec<&str> = file.to_fill_in.iter().map(|setting| setting.flag).collect();
+        assert_eq!(names, ["host", "app-id", "window-start", "lake"]);
+        assert_eq!(
+            load(&file.text, &[("app-id", "st-1")], TOKEN).unwrap_err(),
+            "pipeline file `FILE` is to be filled in: `source.host`, `window.start`, `lake.url`"
+        );
+        let given: Vec<_> = prefilled()
+            .into_iter()
+            .map(|given| (given.setting.flag, given.value))
+            .collect();
+        let given: Vec<_> = given
+            .iter()
+            .map(|(flag, value)| (*flag, value.as_str()))
+            .collect();
+        assert_eq!(
+            load(&file.text, &given, TOKEN).unwrap().lake.url,
+            given[3].1
+        );
+    }
+
+    #[test]
+    fn a_template_takes_no_value_that_the_file_could_not_have() {
+        let mut given = prefilled();
+        given[0].value = "platform.kore.ai".to_owned();
+        let error = template(&given).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`source.host`: expected a URL"),
+            "{error}"
+        );
+        given[0].value = "https://h".to_owned();
+        given[2].value = "yesterday".to_owned();
+        let error = template(&given).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--window-start: expected a time"),
+            "{error}"
+        );
     }
 
     #[test]

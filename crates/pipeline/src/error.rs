@@ -4,13 +4,29 @@ use std::path::PathBuf;
 
 use answerlake_extract::{ErrorKind, ExtractError};
 use answerlake_load::LoadError;
-use answerlake_model::{PartitionKey, Window};
+use answerlake_model::PartitionKey;
 use answerlake_transform::FragmentError;
+
+use crate::config::Setting;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipelineError {
+    /// The program's arguments are refused.
+    #[error("{reason}")]
+    Usage {
+        /// What is wrong with them.
+        reason: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
+    /// Something that nobody has foreseen.
+    #[error("{reason}")]
+    Unexpected {
+        /// What happened.
+        reason: String,
+    },
     /// A file that the settings name cannot be read.
     #[error("cannot read `{}`", path.display())]
     ReadConfig {
@@ -28,6 +44,16 @@ pub enum PipelineError {
         line: usize,
         /// What is wrong. Never the line itself: somebody may have put a secret there.
         reason: String,
+    },
+    /// A pipeline file as `init` wrote it, not filled in yet.
+    #[error("pipeline file `{}` is to be filled in: {settings}", path.display())]
+    ToFillIn {
+        /// The file.
+        path: PathBuf,
+        /// The settings.
+        settings: String,
+        /// Their flags.
+        flags: String,
     },
     /// A setting has a value that it cannot have.
     #[error("{setting}: {reason}")]
@@ -168,11 +194,8 @@ pub enum PipelineError {
     #[error("stopped before anything was committed")]
     IngestStopped,
     /// The run was told to stop before this was done.
-    #[error("stopped before window {window} was done")]
-    Stopped {
-        /// The window.
-        window: Window,
-    },
+    #[error("stopped before it was done")]
+    Stopped,
 }
 
 /// Who has to do something about a failure; the program chooses its exit code by it.
@@ -196,7 +219,9 @@ impl PipelineError {
     /// Who has to do something about it.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::ReadConfig { .. }
+            Self::Usage { .. }
+            | Self::ReadConfig { .. }
+            | Self::ToFillIn { .. }
             | Self::ParseConfig { .. }
             | Self::InvalidSetting { .. }
             | Self::Missing { .. }
@@ -222,13 +247,12 @@ impl PipelineError {
                 | LoadError::InvalidUrl { .. }
                 | LoadError::PinMismatch { .. },
             ) => FailureKind::Configuration,
-            Self::Load(LoadError::Scratch { .. }) | Self::Scratch { .. } | Self::Threads { .. } => {
-                FailureKind::Unexpected
-            }
+            Self::Load(LoadError::Scratch { .. })
+            | Self::Scratch { .. }
+            | Self::Threads { .. }
+            | Self::Unexpected { .. } => FailureKind::Unexpected,
             Self::Load(_) | Self::AlreadyCommitted { .. } => FailureKind::Lake,
-            Self::Stopped { .. } | Self::IngestStopped | Self::StoppedAtOnce => {
-                FailureKind::Stopped
-            }
+            Self::Stopped | Self::IngestStopped | Self::StoppedAtOnce => FailureKind::Stopped,
         }
     }
 
@@ -241,7 +265,7 @@ impl PipelineError {
             Self::WrongRecordCount { .. }
             | Self::Books { .. }
             | Self::Shrunk { .. }
-            | Self::Stopped { .. }
+            | Self::Stopped
             | Self::IngestStopped
             | Self::StoppedAtOnce => true,
             _ => false,
@@ -251,6 +275,12 @@ impl PipelineError {
     /// What to do about it, where that is not in the message.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Usage { hint, .. } => return hint.clone(),
+            Self::ToFillIn { flags, .. } => format!(
+                "write what they are in place of `{}`, or give them as {flags}",
+                Setting::TO_FILL_IN
+            ),
+            Self::Missing { .. } => "`answerlake init` writes a pipeline file with all settings, to be filled in".to_owned(),
             Self::TwoWaysToAuthenticate { .. } => {
                 "keep one of them: a ready token, or client id and client secret".to_owned()
             }

@@ -44,7 +44,6 @@ pub async fn ingest(
         .app_id
         .clone()
         .map_or(AppAssignment::FromRecords, AppAssignment::Fixed);
-    let assembly = bench.assembly(app, None, None, fallback, folder.path());
     let bytes_fetched = files
         .iter()
         .filter_map(|path| path.metadata().ok())
@@ -66,6 +65,10 @@ pub async fn ingest(
         "ingesting"
     );
 
+    context.progress.plan(1);
+    let progress = context.progress.begin(None);
+    progress.reading(bytes_fetched);
+    let assembly = bench.assembly(app, None, None, fallback, folder.path(), &progress);
     let assembled = on_its_own_thread(move || assembly.run(fragments.into_iter())).await?;
     let books = reconcile(JobFacts::default(), &assembled)?;
     if context.stop.is_cancelled() {
@@ -77,7 +80,10 @@ pub async fn ingest(
         partial: true,
         on_committed: OnCommitted::Refuse,
     };
-    let partitions = bench.commit_all(assembled, &books, commit_as).await?;
+    let partitions = bench
+        .commit_all(assembled, &books, commit_as, &progress)
+        .await?;
+    context.progress.end(&progress, 0);
 
     let mut tally = Tally::default();
     tally.add_job(&books);

@@ -11,6 +11,8 @@
 //!   -> RunReport                                                   report
 //! ```
 //!
+//! How far it is, [`Progress`] tells whoever looks.
+//!
 //! `extract`, `transform` and `load` do not know one another; this crate is the only one that knows all three. What
 //! waits runs on tokio, what computes on a rayon pool, and `bridge` is the one place where work crosses over.
 
@@ -34,6 +36,8 @@ mod assemble;
 mod aside;
 // Promised, decoded, written: the books.
 mod reconcile;
+// How far a run is.
+pub mod progress;
 // A run's own folder on this machine.
 mod scratch;
 // What `run` and `ingest` work with: lake, threads, scratch.
@@ -50,6 +54,7 @@ pub mod error;
 pub use config::{PipelineConfig, Setting};
 pub use error::PipelineError;
 pub use ingest::{IngestRequest, ingest};
+pub use progress::Progress;
 pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
 pub use run::{RunRequest, run};
 pub use workbench::RunContext;

@@ -3,7 +3,9 @@
 //! Windows are in flight together; one that fails does not stop the others. Nothing of a window is committed before
 //! its books balance.
 
-use answerlake_extract::{ExportClient, ExtractError, FinishedJob, JobStore};
+use std::sync::Arc;
+
+use answerlake_extract::{ExportClient, ExtractError, FinishedJob, JobObserver, JobStore};
 use answerlake_load::OnCommitted;
 use answerlake_model::{JobBooks, PartitionKey};
 use answerlake_transform::AppAssignment;
@@ -15,6 +17,7 @@ use crate::bridge::{Downloads, on_its_own_thread};
 use crate::config::{OnShrink, PipelineConfig};
 use crate::error::PipelineError;
 use crate::plan::{Plan, PlannedWindow, Range, looked_at, plan, to_delta};
+use crate::progress::WindowProgress;
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
 use crate::state::{LakeJobs, committed};
@@ -74,13 +77,19 @@ pub async fn run(
         tally.add(key, PartitionReport::new(key, PartitionState::NotDue));
     }
     let (bench, client) = (&bench, &client);
+    context.progress.plan(windows.len());
     let runs = windows.iter().map(|planned| async move {
+        let progress = context.progress.begin(Some(planned.window));
         let run = WindowRun {
             bench,
-            client,
+            client: client.observed_by(Arc::clone(&progress) as Arc<dyn JobObserver>),
             planned,
+            progress: &progress,
         };
-        (planned, run.run().await)
+        let outcome = run.run().await;
+        let failed_with_it = outcome.as_ref().map_or(planned.partitions.len(), |_| 0);
+        context.progress.end(&progress, failed_with_it);
+        (planned, outcome)
     });
     let mut in_flight = stream::iter(runs).buffer_unordered(extract.jobs.concurrency);
     while let Some((planned, outcome)) = in_flight.next().await {
@@ -104,8 +113,9 @@ struct WindowOutcome {
 /// One window on its way.
 struct WindowRun<'r> {
     bench: &'r Workbench<'r>,
-    client: &'r ExportClient,
+    client: ExportClient,
     planned: &'r PlannedWindow,
+    progress: &'r Arc<WindowProgress>,
 }
 
 impl WindowRun<'_> {
@@ -170,7 +180,7 @@ impl WindowRun<'_> {
     ) -> Result<T, PipelineError> {
         tokio::select! {
             biased;
-            () = self.bench.context.stop.cancelled() => Err(PipelineError::Stopped { window: self.planned.window }),
+            () = self.bench.context.stop.cancelled() => Err(PipelineError::Stopped),
             done = work => done,
         }
     }
@@ -212,12 +222,14 @@ impl WindowRun<'_> {
             Some(job_id.clone()),
             first.clone(),
             folder.path(),
+            self.progress,
         );
         let downloads = Downloads {
             receiver,
             job_id: job_id.clone(),
         };
         let path = folder.path().to_owned();
+        self.progress.loading(job);
         let assembling = on_its_own_thread(move || {
             // Held to the end: where the run stops, the thread may still be reading from it.
             let folder = folder;
@@ -267,7 +279,10 @@ impl WindowRun<'_> {
             partial: false,
             on_committed,
         };
-        let partitions = self.bench.commit_all(assembled, &books, commit_as).await?;
+        let partitions = self
+            .bench
+            .commit_all(assembled, &books, commit_as, self.progress)
+            .await?;
         Ok(WindowOutcome { books, partitions })
     }
 }
@@ -299,7 +314,11 @@ impl Tally {
         let WindowOutcome { books, partitions } = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                tracing::error!(window = %planned.window, error = crate::error::chain(&error), "window failed");
+                if matches!(error, PipelineError::Stopped) {
+                    tracing::info!(window = %planned.window, "window left to the next run");
+                } else {
+                    tracing::error!(window = %planned.window, error = crate::error::chain(&error), "window failed");
+                }
                 let keys: Vec<_> = planned
                     .partitions
                     .iter()

@@ -21,6 +21,7 @@ use crate::assemble::{Assembled, AssembledPartition, Assembly};
 use crate::bridge::Compute;
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
+use crate::progress::{Progress, WindowProgress};
 use crate::report::{PartitionReport, PartitionState};
 use crate::scratch::Scratch;
 
@@ -39,6 +40,8 @@ pub struct RunContext {
     pub default_scratch: PathBuf,
     /// Cancelled when the run is to stop.
     pub stop: CancellationToken,
+    /// Where the run writes down how far it is.
+    pub progress: Arc<Progress>,
 }
 
 /// What the work is done with.
@@ -73,6 +76,7 @@ impl<'a> Workbench<'a> {
         context: &'a RunContext,
         windows_at_once: usize,
     ) -> Result<Self, PipelineError> {
+        context.progress.start();
         let lake = Lake::new(LakeStore::open(&config.lake.url).await?);
         lake.pin(&LakePin {
             format_version: answerlake_load::LAKE_FORMAT_VERSION,
@@ -127,6 +131,7 @@ impl<'a> Workbench<'a> {
         job_id: Option<String>,
         fallback: PartitionKey,
         scratch: &Path,
+        progress: &Arc<WindowProgress>,
     ) -> Assembly {
         Assembly {
             compute: self.compute.clone(),
@@ -145,6 +150,7 @@ impl<'a> Workbench<'a> {
             scratch: scratch.to_owned(),
             job_id,
             fallback,
+            progress: Arc::clone(progress),
         }
     }
 
@@ -170,15 +176,18 @@ impl<'a> Workbench<'a> {
         assembled: Assembled,
         job: &JobBooks,
         commit_as: impl Fn(&PartitionKey) -> CommitAs,
+        progress: &WindowProgress,
     ) -> Result<Vec<(PartitionKey, PartitionOutcome)>, PipelineError> {
         // What is committed at once shares the waits for the disk, or the store.
         const COMMITS_AT_ONCE: usize = 4;
+        progress.committing(assembled.partitions.len());
         assembled.aside.put(&self.lake).await?;
         let commits = assembled.partitions.into_iter().map(|(key, partition)| {
             let commit_as = commit_as(&key);
             async move {
                 let books = partition.books;
                 let committed = self.commit(&key, partition, job, commit_as).await;
+                progress.partition_done(committed.is_ok());
                 (key, PartitionOutcome { books, committed })
             }
         });

@@ -53,6 +53,7 @@ fn run_context() -> anyhow::Result<RunContext> {
         default_scratch: variable("TMPDIR")
             .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from),
         stop: CancellationToken::new(),
+        progress: std::sync::Arc::default(),
     })
 }
 

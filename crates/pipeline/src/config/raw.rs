@@ -320,7 +320,9 @@ impl RawAuth {
             client_id: needed(client_id_env, "auth.client_id_env")?,
             client_secret: SecretString::from(client_secret),
             audience: self.audience,
-            subject: self.subject,
+            subject: self
+                .subject
+                .unwrap_or_else(|| AuthConfig::SUBJECT.to_owned()),
             lifetime: duration(self.lifetime, AuthConfig::LIFETIME),
         })
     }

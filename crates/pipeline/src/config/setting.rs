@@ -1,7 +1,7 @@
 //! Every setting by name: its place in the pipeline file, its flag, and what it means.
 //!
 //! The environment variable of a setting is its flag in capitals with underscores, after `ANSWERLAKE_`:
-//! `--poll-min` is `ANSWERLAKE_POLL_MIN`.
+//! `--poll-min` is `ANSWERLAKE_POLL_MIN`. The help of the program and the file that `init` writes are made of these.
 
 /// One setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,16 +12,58 @@ pub struct Setting {
     pub key: &'static str,
     /// The flag, without its dashes.
     pub flag: &'static str,
-    /// What a value looks like, for the help.
+    /// What a value looks like, for the help. `N` is a number, anything else text.
     pub value: &'static str,
-    /// What it means and what holds without it.
+    /// What it means.
     pub help: &'static str,
+    /// What holds without it.
+    pub unset: Unset,
+}
+
+/// What holds without a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unset {
+    /// Every pipeline file gives it.
+    Needed,
+    /// The same as with this value.
+    Is(&'static str),
+    /// What no value says.
+    Means {
+        /// What, in words.
+        words: &'static str,
+        /// A value that it might have.
+        example: &'static str,
+    },
+    /// Nothing: it is one way of several.
+    Nothing {
+        /// A value that it might have.
+        example: &'static str,
+    },
 }
 
 impl Setting {
+    /// What stands in a pipeline file for a value that is to be filled in.
+    pub const TO_FILL_IN: &'static str = "<fill in>";
+
     /// The environment variable.
     pub fn env(&self) -> String {
         format!("ANSWERLAKE_{}", self.flag.to_uppercase().replace('-', "_"))
+    }
+
+    /// What it means, and what holds without it.
+    pub fn help_with_default(&self) -> String {
+        match self.unset {
+            Unset::Needed | Unset::Nothing { .. } => self.help.to_owned(),
+            Unset::Is(value) => format!("{} [default: {value}]", self.help),
+            Unset::Means { words, .. } => format!("{} [default: {words}]", self.help),
+        }
+    }
+
+    /// Those that every pipeline file gives.
+    pub fn needed() -> impl Iterator<Item = &'static Self> {
+        Self::ALL
+            .iter()
+            .filter(|setting| setting.unset == Unset::Needed)
     }
 
     /// All settings, in the order of the pipeline file.
@@ -32,6 +74,7 @@ impl Setting {
             "host",
             "URL",
             "The vendor's host, such as https://platform.kore.ai",
+            Unset::Needed,
         ),
         setting(
             "source",
@@ -39,20 +82,26 @@ impl Setting {
             "app-id",
             "ID",
             "The app whose data is exported, st-…",
+            Unset::Needed,
         ),
         setting(
             "source",
             "event",
             "event",
             "EVENT",
-            "Export only thumbsUp or thumbsDown records [default: all records]",
+            "Export only thumbsUp or thumbsDown records",
+            Unset::Means {
+                words: "all records",
+                example: "thumbsUp",
+            },
         ),
         setting(
             "auth",
             "token_env",
             "token-env",
             "NAME",
-            "Environment variable that holds a ready JWT [default: ANSWERLAKE_TOKEN]",
+            "Environment variable that holds a ready JWT",
+            Unset::Is("ANSWERLAKE_TOKEN"),
         ),
         setting(
             "auth",
@@ -60,20 +109,25 @@ impl Setting {
             "token-file",
             "FILE",
             "File that holds a ready JWT; read again for each request",
+            Unset::Nothing {
+                example: "/run/secrets/answerlake-token",
+            },
         ),
         setting(
             "auth",
             "client_id_env",
             "client-id-env",
             "NAME",
-            "Environment variable that holds the client id, cs-… [default: ANSWERLAKE_CLIENT_ID]",
+            "Environment variable that holds the client id, cs-…",
+            Unset::Is("ANSWERLAKE_CLIENT_ID"),
         ),
         setting(
             "auth",
             "client_secret_env",
             "client-secret-env",
             "NAME",
-            "Environment variable that holds the client secret [default: ANSWERLAKE_CLIENT_SECRET]",
+            "Environment variable that holds the client secret",
+            Unset::Is("ANSWERLAKE_CLIENT_SECRET"),
         ),
         setting(
             "auth",
@@ -81,6 +135,9 @@ impl Setting {
             "client-secret-file",
             "FILE",
             "File that holds the client secret",
+            Unset::Nothing {
+                example: "/run/secrets/answerlake-client-secret",
+            },
         ),
         setting(
             "auth",
@@ -88,48 +145,66 @@ impl Setting {
             "client-secret-command",
             "COMMAND",
             "Shell command that prints the client secret",
+            Unset::Nothing {
+                example: "pass show answerlake",
+            },
         ),
         setting(
             "auth",
             "audience",
             "audience",
             "TEXT",
-            "The claim `aud` of signed tokens [default: none]",
+            "The claim `aud` of signed tokens",
+            Unset::Means {
+                words: "none",
+                example: "https://idproxy.kore.com/authorize",
+            },
         ),
         setting(
             "auth",
             "subject",
             "subject",
             "TEXT",
-            "The claim `sub` of signed tokens [default: answerlake]",
+            "The claim `sub` of signed tokens",
+            Unset::Is("answerlake"),
         ),
         setting(
             "auth",
             "lifetime",
             "token-lifetime",
             "DURATION",
-            "How long a signed token is valid, at most 59m [default: 5m]",
+            "How long a signed token is valid, at most 59m",
+            Unset::Is("5m"),
         ),
         setting(
             "http",
             "proxy",
             "proxy",
             "URL",
-            "Proxy for all requests but those to this machine [default: HTTP_PROXY and HTTPS_PROXY]",
+            "Proxy for all requests but those to this machine",
+            Unset::Means {
+                words: "HTTP_PROXY and HTTPS_PROXY",
+                example: "http://proxy.example:3128",
+            },
         ),
         setting(
             "http",
             "ca_file",
             "ca-file",
             "FILE",
-            "Certificates to trust, PEM [default: the system's]",
+            "Certificates to trust, PEM",
+            Unset::Means {
+                words: "the system's",
+                example: "/etc/ssl/certs/ca-certificates.crt",
+            },
         ),
         setting(
             "http",
             "connect_timeout",
             "connect-timeout",
             "DURATION",
-            "How long a connection may take [default: 10s]",
+            "How long a connection may take",
+            Unset::Is("10s"),
         ),
         setting(
             "window",
@@ -137,125 +212,143 @@ impl Setting {
             "window-start",
             "TIME",
             "The first day wanted: without a range, a run reads all that is due since then",
+            Unset::Needed,
         ),
         setting(
             "window",
             "size",
             "window",
             "DURATION",
-            "How much time one export job covers, at most 6d [default: 1d]",
+            "How much time one export job covers, at most 6d",
+            Unset::Is("1d"),
         ),
         setting(
             "window",
             "margin",
             "margin",
             "DURATION",
-            "How much more is asked for on either side [default: 1s]",
+            "How much more is asked for on either side",
+            Unset::Is("1s"),
         ),
         setting(
             "window",
             "lag",
             "lag",
             "DURATION",
-            "How long after its end a partition is due [default: 60m]",
+            "How long after its end a partition is due",
+            Unset::Is("60m"),
         ),
         setting(
             "window",
             "lookback",
             "lookback",
             "DURATION",
-            "How far before a range partitions are read again while they are provisional [default: 3d]",
+            "How far before a range partitions are read again while they are provisional",
+            Unset::Is("3d"),
         ),
         setting(
             "window",
             "settle",
             "settle",
             "DURATION",
-            "How long after its end a partition stays provisional [default: 3d]",
+            "How long after its end a partition stays provisional",
+            Unset::Is("3d"),
         ),
         setting(
             "window",
             "on_shrink",
             "on-shrink",
             "ACTION",
-            "What to do when an export lacks records that a partition holds: fail or replace [default: fail]",
+            "What to do when an export lacks records that a partition holds: fail or replace",
+            Unset::Is("fail"),
         ),
         setting(
             "jobs",
             "concurrency",
             "jobs-concurrency",
             "N",
-            "Export jobs in flight at once [default: 2]",
+            "Export jobs in flight at once",
+            Unset::Is("2"),
         ),
         setting(
             "jobs",
             "poll_min",
             "poll-min",
             "DURATION",
-            "The first wait between two looks at a job [default: 2s]",
+            "The first wait between two looks at a job",
+            Unset::Is("2s"),
         ),
         setting(
             "jobs",
             "poll_max",
             "poll-max",
             "DURATION",
-            "The longest wait between two looks at a job [default: 30s]",
+            "The longest wait between two looks at a job",
+            Unset::Is("30s"),
         ),
         setting(
             "jobs",
             "stall",
             "stall",
             "DURATION",
-            "A job without progress for this long has failed [default: 15m]",
+            "A job without progress for this long has failed",
+            Unset::Is("15m"),
         ),
         setting(
             "jobs",
             "deadline",
             "deadline",
             "DURATION",
-            "A job that takes longer than this has failed [default: 6h]",
+            "A job that takes longer than this has failed",
+            Unset::Is("6h"),
         ),
         setting(
             "jobs",
             "max_age",
             "job-max-age",
             "DURATION",
-            "A job started by an earlier run is taken up when it is younger than this [default: 24h]",
+            "A job started by an earlier run is taken up when it is younger than this",
+            Unset::Is("24h"),
         ),
         setting(
             "fetch",
             "concurrency",
             "fetch-concurrency",
             "N",
-            "Downloads at once, over all jobs [default: 4]",
+            "Downloads at once, over all jobs",
+            Unset::Is("4"),
         ),
         setting(
             "fetch",
             "retries",
             "retries",
             "N",
-            "How often a request is tried again [default: 5]",
+            "How often a request is tried again",
+            Unset::Is("5"),
         ),
         setting(
             "fetch",
             "timeout",
             "fetch-timeout",
             "DURATION",
-            "A download without a byte for this long is tried again [default: 5m]",
+            "A download without a byte for this long is tried again",
+            Unset::Is("5m"),
         ),
         setting(
             "rate",
             "per_minute",
             "rate-per-minute",
             "N",
-            "API calls a minute, for one app [default: 50]",
+            "API calls a minute, for one app",
+            Unset::Is("50"),
         ),
         setting(
             "rate",
             "per_hour",
             "rate-per-hour",
             "N",
-            "API calls an hour, for one app [default: 1500]",
+            "API calls an hour, for one app",
+            Unset::Is("1500"),
         ),
         setting(
             "lake",
@@ -263,55 +356,69 @@ impl Setting {
             "lake",
             "URL",
             "The lake: a folder, file:// or s3://bucket/prefix",
+            Unset::Needed,
         ),
         setting(
             "lake",
             "grain",
             "grain",
             "GRAIN",
-            "Partitions by day or by hour; fixed by the lake's first run [default: day]",
+            "Partitions by day or by hour; fixed by the lake's first run",
+            Unset::Is("day"),
         ),
         setting(
             "lake",
             "compression",
             "compression",
             "CODEC",
-            "zstd or snappy [default: zstd]",
+            "zstd or snappy",
+            Unset::Is("zstd"),
         ),
         setting(
             "lake",
             "compression_level",
             "compression-level",
             "N",
-            "The level of zstd, 1 to 22 [default: 3]",
+            "The level of zstd, 1 to 22",
+            Unset::Is("3"),
         ),
         setting(
             "lake",
             "prompt",
             "prompt",
             "LAYOUT",
-            "Prompts as `parts` (a list of strings) or `text`; fixed by the lake's first run [default: parts]",
+            "Prompts as `parts` (a list of strings) or `text`; fixed by the lake's first run",
+            Unset::Is("parts"),
         ),
         setting(
             "run",
             "memory",
             "memory",
             "SIZE",
-            "Memory to stay within, at least 192MiB [default: 512MiB]",
+            "Memory to stay within, at least 192MiB",
+            Unset::Is("512MiB"),
         ),
         setting(
             "run",
             "scratch",
             "scratch",
             "FOLDER",
-            "Folder for downloads and files in the making [default: TMPDIR, else /var/tmp]",
+            "Folder for downloads and files in the making",
+            Unset::Means {
+                words: "TMPDIR, else /var/tmp",
+                example: "/var/tmp",
+            },
         ),
         setting(
             "run",
             "threads",
             "threads",
             "N",
-            "Threads that compute [default: one a core]",
+            "Threads that compute",
+            Unset::Means {
+                words: "one a core",
+                example: "4",
+            },
         ),
     ];
 }
@@ -322,6 +429,7 @@ const fn setting(
     flag: &'static str,
     value: &'static str,
     help: &'static str,
+    unset: Unset,
 ) -> Setting {
     Setting {
         section,
@@ -329,5 +437,6 @@ const fn setting(
         flag,
         value,
         help,
+        unset,
     }
 }
