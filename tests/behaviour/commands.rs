@@ -1,10 +1,21 @@
 //! Everything that is neither a run nor an ingest: `schema`, `emulate`, `demo`, and what the program says of itself.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use serde_json::{Value, json};
 
-use crate::support::{Place, TABLES, truth};
+use crate::support::{Place, TABLES, python, truth};
 
-const COMMANDS: [&str; 5] = ["run", "ingest", "schema", "emulate", "demo"];
+const COMMANDS: [&str; 7] = [
+    "run",
+    "ingest",
+    "schema",
+    "emulate",
+    "demo",
+    "init",
+    "completions",
+];
 
 #[test]
 fn the_help_lists_commands_and_exit_codes() {
@@ -59,6 +70,32 @@ fn the_help_of_run_names_every_setting_with_its_variable() {
         let variable = format!("ANSWERLAKE_{}", flag[2..].replace('-', "_").to_uppercase());
         assert!(help.contains(&variable), "{variable}: {help}");
     }
+}
+
+#[test]
+fn completions_know_the_commands_and_settings() {
+    let place = Place::new("completions");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = place
+            .program(&format!("completions {shell}"))
+            .ends(0)
+            .stdout;
+        for word in ["ingest", "completions", "poll-min", "result-file"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let script = place.write("script", place.program("completions bash").ends(0).stdout);
+    let completed = std::process::Command::new("bash")
+        .args(["-c", "source \"$1\"; COMP_WORDS=(answerlake ru); COMP_CWORD=1; _answerlake answerlake ru; echo \"${COMPREPLY[@]}\"", "bash", &script])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&completed.stdout),
+        "run\n",
+        "{completed:?}"
+    );
+    let outcome = place.program("completions tcsh").ends(2);
+    assert!(outcome.stderr.contains("elvish"), "{outcome:?}");
 }
 
 #[test]
@@ -149,6 +186,74 @@ fn emulate_writes_fragments_that_ingest_takes() {
     );
 }
 
+/// A program that runs until the test is over, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Pastes lines into a shell in the folder of `place`.
+fn pasted(place: &Place, lines: &str) -> String {
+    let mut shell = Command::new("bash");
+    shell.env_clear().args(["-euc", lines]);
+    let program = place.program("");
+    for (name, value) in program.command().get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    // `python3` is the one with DuckDB.
+    let path = format!(
+        "{}:{}",
+        python().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let folder = place.path("");
+    let output = shell
+        .env("PATH", path)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{lines}\n{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_emulate_prints_runs_as_pasted() {
+    let place = Place::new("pasted");
+    let mut emulator = place
+        .program("emulate --port 0 --from 2025-06-02 --to 2025-06-04 --records-per-day 20")
+        .with("--text-scale", "0.02")
+        .with("--pool", "50")
+        .command()
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Running)
+        .unwrap();
+    let printed = BufReader::new(emulator.0.stdout.take().unwrap());
+    let mut lines = Vec::new();
+    for line in printed.lines() {
+        let line = line.unwrap();
+        let is_last = line.contains("run pipeline.toml");
+        if line.starts_with("export ") || line.contains("answerlake ") {
+            lines.push(line);
+        }
+        if is_last {
+            break;
+        }
+    }
+    let said = pasted(&place, &lines.join("\n"));
+    assert!(said.starts_with("ok, "), "{said}");
+    assert!(said.contains("partitions: 2 committed"), "{said}");
+    assert!(said.contains("Wrote `pipeline.toml`"), "{said}");
+    assert!(said.contains("\nnothing to do, "), "{said}");
+    place.lake().assert_whole();
+    assert_eq!(place.lake().days().len(), 2);
+}
+
 #[test]
 fn the_demo_runs_and_a_second_one_finds_nothing_to_do() {
     let place = Place::new("demo");
@@ -158,6 +263,12 @@ fn the_demo_runs_and_a_second_one_finds_nothing_to_do() {
     let first = program.ends(0);
     assert!(first.stdout.contains("35 records"), "{}", first.stdout);
     assert_eq!(first.stderr, "");
+    let query = first
+        .stdout
+        .lines()
+        .find(|line| line.contains("python3 -c"));
+    let answer = pasted(&place, query.unwrap());
+    assert!(answer.contains("2025-06-08 │       5"), "{answer}");
     let lake = crate::support::Lake::new(place.path("demo/lake"));
     lake.assert_whole();
     assert_eq!(lake.days().len(), 7);

@@ -1,26 +1,14 @@
 //! The lake as DuckDB reads it, with nothing told but where it is: types, days, joins, texts.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 
 use crate::support::truth::{self, objects};
-use crate::support::{Lake, Setup, TABLES, iso, repository, setup};
-
-/// The Python that `make test` prepares.
-fn python() -> PathBuf {
-    let python = std::env::var_os("ANSWERLAKE_TEST_PYTHON")
-        .map_or_else(|| repository("target/venv/bin/python"), PathBuf::from);
-    assert!(
-        python.is_file(),
-        "{} is missing: run `make test`, which prepares it, or set ANSWERLAKE_TEST_PYTHON",
-        python.display()
-    );
-    python
-}
+use crate::support::{Lake, Setup, TABLES, iso, python, repository, setup};
 
 fn read(lake: &Lake) -> Value {
     let output = Command::new(python())

@@ -26,5 +26,11 @@ mod stop;
 mod size;
 // How much memory it takes.
 mod memory;
+// What a terminal shows while it works.
+mod terminal;
+// A pipeline file to start from.
+mod init;
+// Arguments that are refused.
+mod usage;
 // Everything that is neither a run nor an ingest.
 mod commands;

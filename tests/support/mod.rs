@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use lake::{Lake, TABLES, files_below};
-pub(crate) use program::{Outcome, Place, Program, error_of, repository};
+pub(crate) use program::{Outcome, Place, Program, error_of, python, repository};
 
 /// An emulated source, its folder beside it.
 pub(crate) struct Setup {

@@ -267,3 +267,15 @@ impl From<Output> for Outcome {
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
+
+/// The Python that `make test` prepares.
+pub(crate) fn python() -> PathBuf {
+    let python = std::env::var_os("ANSWERLAKE_TEST_PYTHON")
+        .map_or_else(|| repository("target/venv/bin/python"), PathBuf::from);
+    assert!(
+        python.is_file(),
+        "{} is missing: run `make test`, which prepares it, or set ANSWERLAKE_TEST_PYTHON",
+        python.display()
+    );
+    python
+}

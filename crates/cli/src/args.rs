@@ -1,13 +1,22 @@
 //! What can be asked for on the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use answerlake_model::Table;
 use answerlake_pipeline::Setting;
 use answerlake_pipeline::config::{HumanTime, Override};
 use answerlake_pipeline::plan::Range;
 use chrono::NaiveDate;
+use clap::builder::{FalseyValueParser, PossibleValuesParser};
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
+use clap_complete::Shell;
+
+use crate::logging::LogFilter;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -45,6 +54,24 @@ pub(crate) enum Command {
     Emulate(EmulateArgs),
     /// Run against an emulated source and show what comes out
     Demo(DemoArgs),
+    /// Write a pipeline file to start from, with every setting in it
+    Init(InitArgs),
+    /// Print a script that completes arguments in a shell
+    Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// Whether it runs long enough to be watched.
+    pub(crate) fn has_progress(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Ingest(_) | Self::Demo(_))
+    }
+}
+
+/// The error of arguments that are refused for what they say together, or for what is there.
+pub(crate) fn refused(reason: impl std::fmt::Display) -> anyhow::Error {
+    Cli::command()
+        .error(ErrorKind::ValueValidation, reason)
+        .into()
 }
 
 /// How much is logged, and how.
@@ -60,16 +87,16 @@ pub(crate) struct LoggingArgs {
     )]
     #[arg(hide_env_values = true, hide_short_help = true)]
     pub(crate) log_format: LogFormat,
-    /// What is logged: error, warn, info, debug or trace, also by module (answerlake_extract=debug)
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        default_value = "info",
-        env = "ANSWERLAKE_LOG"
-    )]
+    /// What is logged: off, error, warn, info, debug or trace, also by module (warn,answerlake_extract=debug)
+    /// [default: info; warn where progress is drawn, on a terminal]
+    #[arg(long, global = true, value_name = "FILTER", env = "ANSWERLAKE_LOG")]
     #[arg(hide_env_values = true, hide_short_help = true)]
-    pub(crate) log: String,
+    pub(crate) log: Option<LogFilter>,
+    /// Draw no progress, not on a terminal either
+    #[arg(long, global = true, env = "ANSWERLAKE_NO_PROGRESS")]
+    #[arg(value_parser = FalseyValueParser::new())]
+    #[arg(hide_env_values = true, hide_short_help = true)]
+    pub(crate) no_progress: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -162,6 +189,7 @@ Examples:
   answerlake schema --output json")]
 pub(crate) struct SchemaArgs {
     /// One table only
+    #[arg(value_parser = PossibleValuesParser::new(Table::ALL.map(Table::name)))]
     pub(crate) table: Option<String>,
     /// How prompts are stored: parts or text
     #[arg(long, value_name = "LAYOUT", default_value = "parts")]
@@ -248,6 +276,42 @@ pub(crate) struct DemoArgs {
     pub(crate) records_per_day: u32,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake init
+  answerlake init pipelines/support.toml --host https://platform.kore.ai --app-id st-… --lake ./lake --window-start 2025-06-01
+  answerlake init - | less
+
+Every setting stands in the file with what it means; those that are commented out show what holds without them. What \
+has to be set and is not given as a flag or in the environment is left to be filled in, and a run refuses the file \
+until it is.")]
+pub(crate) struct InitArgs {
+    /// The file to write; - writes to stdout
+    #[arg(default_value = "pipeline.toml")]
+    pub(crate) path: PathBuf,
+    /// Replace the file when there is one
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) settings: NeededArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake completions bash > ~/.local/share/bash-completion/completions/answerlake
+  answerlake completions zsh  > ~/.zfunc/_answerlake      (with `fpath+=~/.zfunc` before compinit in ~/.zshrc)
+  answerlake completions fish > ~/.config/fish/completions/answerlake.fish
+  answerlake completions powershell >> $PROFILE
+  answerlake completions elvish >> ~/.config/elvish/rc.elv
+
+A shell that is open already takes them up when it is started anew.")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
 /// Where the result of a run goes.
 #[derive(Debug, Args)]
 pub(crate) struct ResultArgs {
@@ -283,6 +347,44 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
+/// How a result was asked for, as far as that can be told of arguments which nobody has understood.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) json: bool,
+    pub(crate) result_file: Option<PathBuf>,
+}
+
+impl Asked {
+    /// Looks through arguments, and `environment` for what they leave open.
+    pub(crate) fn of(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let (mut output, mut result_file) = (None, None);
+        let mut arguments = arguments
+            .into_iter()
+            .map(|argument| argument.to_string_lossy().into_owned());
+        while let Some(argument) = arguments.next() {
+            let (flag, value) = match argument.split_once('=') {
+                Some((flag, value)) => (flag, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let place = match flag {
+                "--output" => &mut output,
+                "--result-file" => &mut result_file,
+                _ => continue,
+            };
+            *place = value.or_else(|| arguments.next());
+        }
+        let output = output.or_else(|| environment("ANSWERLAKE_OUTPUT"));
+        let result_file = result_file.or_else(|| environment("ANSWERLAKE_RESULT_FILE"));
+        Self {
+            json: output.is_some_and(|output| output == "json"),
+            result_file: result_file.map(PathBuf::from),
+        }
+    }
+}
+
 /// The settings given as flags or in the environment; their list is the pipeline's.
 #[derive(Debug)]
 pub(crate) struct SettingArgs(pub(crate) Vec<Override>);
@@ -304,20 +406,40 @@ fn heading(section: &str) -> &'static str {
     }
 }
 
+/// Of the settings, those that every pipeline file gives.
+#[derive(Debug)]
+pub(crate) struct NeededArgs(pub(crate) Vec<Override>);
+
+fn argument(setting: &'static Setting) -> Arg {
+    Arg::new(setting.flag)
+        .long(setting.flag)
+        .value_name(setting.value)
+        .help(setting.help_with_default())
+        .help_heading(heading(setting.section))
+        .env(setting.env())
+        .hide_env_values(true)
+        .hide_short_help(!IN_SHORT_HELP.contains(&setting.flag))
+        .action(ArgAction::Set)
+}
+
+/// The setting's value, when it was given.
+fn given(setting: &'static Setting, matches: &ArgMatches) -> Option<Override> {
+    let value = matches.get_one::<String>(setting.flag)?.clone();
+    let origin = match matches.value_source(setting.flag)? {
+        ValueSource::EnvVariable => setting.env(),
+        _ => format!("--{}", setting.flag),
+    };
+    // A variable that is set to nothing is as good as not set.
+    (!value.is_empty()).then_some(Override {
+        setting,
+        value,
+        origin,
+    })
+}
+
 impl Args for SettingArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
-        let args = Setting::ALL.iter().map(|setting| {
-            Arg::new(setting.flag)
-                .long(setting.flag)
-                .value_name(setting.value)
-                .help(setting.help)
-                .help_heading(heading(setting.section))
-                .env(setting.env())
-                .hide_env_values(true)
-                .hide_short_help(!IN_SHORT_HELP.contains(&setting.flag))
-                .action(ArgAction::Set)
-        });
-        command.args(args)
+        command.args(Setting::ALL.iter().map(argument))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -327,20 +449,32 @@ impl Args for SettingArgs {
 
 impl FromArgMatches for SettingArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |setting: &'static Setting| {
-            let value = matches.get_one::<String>(setting.flag)?.clone();
-            let origin = match matches.value_source(setting.flag)? {
-                ValueSource::EnvVariable => setting.env(),
-                _ => format!("--{}", setting.flag),
-            };
-            // A variable that is set to nothing is as good as not set.
-            (!value.is_empty()).then_some(Override {
-                setting,
-                value,
-                origin,
-            })
-        };
-        Ok(Self(Setting::ALL.iter().filter_map(given).collect()))
+        let given = Setting::ALL
+            .iter()
+            .filter_map(|setting| given(setting, matches));
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for NeededArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(Setting::needed().map(argument))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for NeededArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = Setting::needed().filter_map(|setting| given(setting, matches));
+        Ok(Self(given.collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -351,12 +485,31 @@ impl FromArgMatches for SettingArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_was_asked_for_is_found_in_any_arguments() {
+        let asked = |arguments: &str, output: &str| {
+            let environment = |name: &str| {
+                (name == "ANSWERLAKE_OUTPUT" && !output.is_empty()).then(|| output.to_owned())
+            };
+            Asked::of(arguments.split(' ').map(OsString::from), environment)
+        };
+        let json = |json| Asked {
+            json,
+            result_file: None,
+        };
+        assert_eq!(asked("run --no-such --output json", ""), json(true));
+        assert_eq!(asked("run --output=json", "human"), json(true));
+        assert_eq!(asked("run --output human", "json"), json(false));
+        assert_eq!(asked("run", "json"), json(true));
+        assert_eq!(asked("run --output", ""), json(false));
+        let to_file = asked("--result-file=a.json run", "").result_file;
+        assert_eq!(to_file, Some(PathBuf::from("a.json")));
     }
 }

@@ -11,29 +11,46 @@ mod commands;
 mod logging;
 // Results, on stdout.
 mod output;
+// How far a run is.
+mod progress;
+// What stderr shows, when it is a terminal.
+mod screen;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
-use args::{Cli, Command};
-use output::Exit;
+use args::{Asked, Cli, Command, LogFormat};
+use screen::Screen;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    logging::init(&cli.logging);
-    let outcome = match cli.command {
-        Command::Run(args) => commands::run::execute(&args),
-        Command::Ingest(args) => commands::ingest::execute(&args),
+    let asked = Asked::of(std::env::args_os().skip(1), commands::variable);
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => execute(cli),
+        // Help and version, which were asked for.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => Err(error.into()),
+    };
+    outcome
+        .unwrap_or_else(|error| output::print_failure(&error, &asked))
+        .into()
+}
+
+fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
+    let is_drawn = cli.command.has_progress()
+        && !cli.logging.no_progress
+        && cli.logging.log_format == LogFormat::Text
+        && screen::is_watched();
+    let screen = is_drawn.then(|| Arc::new(Screen::default()));
+    logging::init(&cli.logging, screen.as_ref());
+    match cli.command {
+        Command::Run(args) => commands::run::execute(&args, screen.as_ref()),
+        Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),
         Command::Schema(args) => commands::schema::execute(&args),
         Command::Emulate(args) => commands::emulate::execute(&args),
-        Command::Demo(args) => commands::demo::execute(&args),
-    };
-    match outcome {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            output::print_error(&error);
-            Exit::Unexpected.into()
-        }
+        Command::Demo(args) => commands::demo::execute(&args, screen.as_ref()),
+        Command::Init(args) => commands::init::execute(&args),
+        Command::Completions(args) => commands::completions::execute(&args),
     }
 }

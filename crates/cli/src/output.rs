@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use answerlake_model::PerTable;
 use answerlake_pipeline::error::FailureKind;
-use answerlake_pipeline::{PartitionState, RunReport, RunStatus};
+use answerlake_pipeline::{PartitionReport, PartitionState, PipelineError, RunReport, RunStatus};
+use chrono::Utc;
+use clap::error::ErrorKind;
+use uuid::Uuid;
 
-use crate::args::OutputFormat;
+use crate::args::{Asked, OutputFormat};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +91,69 @@ pub(crate) fn print_report(
     }
 }
 
-/// Prints an error with its causes.
-pub(crate) fn print_error(error: &anyhow::Error) {
+/// Prints an error that came before there was a report, and what comes in the report's place where one was asked for.
+pub(crate) fn print_failure(error: &anyhow::Error, asked: &Asked) -> Exit {
+    let report = report_of(error);
+    let refused = error.downcast_ref::<clap::Error>();
+    let text = match (refused, &report.hint) {
+        (Some(refused), _) => refused.render().to_string(),
+        (None, Some(hint)) => format!("error: {error:#}\nhint: {hint}\n"),
+        (None, None) => format!("error: {error:#}\n"),
+    };
     // Where even stderr is gone, nobody is left to tell.
-    let _ = eprint(&format!("error: {error:#}\n"));
+    let _ = eprint(&text);
+    if let Some(path) = &asked.result_file
+        && let Err(error) = write_report(&report, path)
+    {
+        let path = path.display();
+        let _ = eprint(&format!(
+            "error: cannot write the result to `{path}`: {error}\n"
+        ));
+    }
+    if asked.json
+        && let Ok(json) = serde_json::to_string(&report)
+    {
+        let _ = print(&(json + "\n"));
+    }
+    Exit::of(&report)
+}
+
+fn report_of(error: &anyhow::Error) -> RunReport {
+    let now = Utc::now();
+    let run_id = Uuid::now_v7().to_string();
+    match (
+        error.downcast_ref::<PipelineError>(),
+        error.downcast_ref::<clap::Error>(),
+    ) {
+        (Some(error), _) => RunReport::of_error(&run_id, now, now, error),
+        (None, Some(refused)) => {
+            let (reason, hint) = reason_and_tip(refused);
+            let refused = PipelineError::Usage { reason, hint };
+            RunReport::of_error(&run_id, now, now, &refused)
+        }
+        (None, None) => {
+            let reason = format!("{error:#}");
+            RunReport::of_error(&run_id, now, now, &PipelineError::Unexpected { reason })
+        }
+    }
+}
+
+/// What clap says of refused arguments, on one line, and its tip.
+fn reason_and_tip(refused: &clap::Error) -> (String, Option<String>) {
+    if refused.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return ("expected a command, got none".to_owned(), None);
+    }
+    let text = refused.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let reason: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    let tip = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tip: "));
+    (reason.join(" "), tip.map(str::to_owned))
 }
 
 /// Prints on stdout. A reader that has gone away is no failure of ours.
@@ -172,16 +234,42 @@ fn human(report: &RunReport, took: Duration) -> String {
             bytes(totals.bytes_written)
         );
     }
-    for partition in &report.partitions {
-        if let Some(error) = &partition.error {
-            let hour = partition
-                .hour
-                .map(|hour| format!(" hour {hour}"))
-                .unwrap_or_default();
-            let _ = writeln!(text, "{} {}{hour}: {error}", partition.app_id, partition.dt);
-        }
+    text + &failures(&report.partitions)
+}
+
+/// What went wrong with partitions; what went wrong alike with several in a row is said once.
+fn failures(partitions: &[PartitionReport]) -> String {
+    let name = |partition: &PartitionReport| match partition.hour {
+        Some(hour) => format!("{} hour {hour}", partition.dt),
+        None => partition.dt.clone(),
+    };
+    let mut text = String::new();
+    for alike in
+        partitions.chunk_by(|one, next| (&one.app_id, &one.error) == (&next.app_id, &next.error))
+    {
+        let (Some(first), Some(last)) = (alike.first(), alike.last()) else {
+            continue;
+        };
+        let Some(error) = &first.error else {
+            continue;
+        };
+        let names = match alike.len() {
+            1 => name(first),
+            many => format!("{} to {} ({many} partitions)", name(first), name(last)),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {names}: {error}", first.app_id);
     }
     text
+}
+
+/// The program as it was called, for lines to be pasted.
+pub(crate) fn program() -> String {
+    let called = std::env::args_os().next();
+    called.map_or_else(
+        || "answerlake".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Rows by table, on one line.
@@ -224,7 +312,36 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use answerlake_model::{AppId, Grain, PartitionKey};
+
     use super::*;
+
+    #[test]
+    fn what_went_wrong_alike_is_said_once() {
+        let report = |day: u32, error: Option<&str>| PartitionReport {
+            error: error.map(str::to_owned),
+            ..PartitionReport::new(
+                &PartitionKey::new(
+                    AppId::try_new("st-1").unwrap(),
+                    format!("2025-06-{day:02}T00:00:00Z").parse().unwrap(),
+                    Grain::Day,
+                ),
+                PartitionState::Failed,
+            )
+        };
+        let partitions = [
+            report(1, None),
+            report(2, Some("stopped")),
+            report(3, Some("stopped")),
+            report(4, Some("lost")),
+            report(5, None),
+            report(6, Some("lost")),
+        ];
+        assert_eq!(
+            failures(&partitions),
+            "st-1 2025-06-02 to 2025-06-03 (2 partitions): stopped\nst-1 2025-06-04: lost\nst-1 2025-06-06: lost\n"
+        );
+    }
 
     #[test]
     fn numbers_are_readable() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use answerlake_emulator::{DataConfig, Emulator, EmulatorConfig};
@@ -15,14 +16,16 @@ use anyhow::Context;
 use chrono::TimeDelta;
 
 use crate::args::DemoArgs;
-use crate::output::{Exit, bytes, grouped, print};
+use crate::output::{Exit, bytes, grouped, print, program};
+use crate::progress::Bars;
+use crate::screen::Screen;
 
-pub(crate) fn execute(args: &DemoArgs) -> anyhow::Result<Exit> {
+pub(crate) fn execute(args: &DemoArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     let lake = args.folder.join("lake");
-    super::runtime()?.block_on(demo(args, &lake))
+    super::runtime()?.block_on(demo(args, &lake, screen))
 }
 
-async fn demo(args: &DemoArgs, lake: &Path) -> anyhow::Result<Exit> {
+async fn demo(args: &DemoArgs, lake: &Path, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     let defaults = DataConfig::default();
     let from = "2025-06-02T00:00:00Z".parse().expect("it is a time");
     let to = from + TimeDelta::weeks(i64::from(args.weeks.max(1)));
@@ -45,8 +48,7 @@ async fn demo(args: &DemoArgs, lake: &Path) -> anyhow::Result<Exit> {
         .await
         .context("cannot start the emulator")?;
     print(&format!(
-        "An emulated source on {} has {} weeks of made-up searches, {} to {}.\n",
-        emulator.url(),
+        "An emulated source has {} weeks of made-up searches, {} to {}.\n",
         args.weeks,
         from.date_naive(),
         to.date_naive()
@@ -86,6 +88,7 @@ async fn demo(args: &DemoArgs, lake: &Path) -> anyhow::Result<Exit> {
     };
     let context = super::run_context()?;
     let began = Instant::now();
+    let bars = screen.map(|screen| Bars::draw(screen, Arc::clone(&context.progress)));
     let report = answerlake_pipeline::run(
         &pipeline,
         &RunRequest {
@@ -94,7 +97,9 @@ async fn demo(args: &DemoArgs, lake: &Path) -> anyhow::Result<Exit> {
         },
         &context,
     )
-    .await?;
+    .await;
+    drop(bars);
+    let report = report?;
     let took = began.elapsed();
 
     print(&shown(&report, took, lake)?)?;
@@ -152,12 +157,18 @@ fn shown(report: &RunReport, took: Duration, lake: &Path) -> anyhow::Result<Stri
             bytes(size)
         )?;
     }
-    let lake = lake.display();
+    let query = format!(
+        "SELECT dt, count(*) AS queries FROM read_parquet('{}/queries/app_id=*/dt=*/**/*.parquet', \
+         hive_partitioning = true) GROUP BY dt ORDER BY dt",
+        lake.display()
+    );
     writeln!(
         text,
-        "\nRead it with DuckDB, as it stands:\n\n  \
-         duckdb -c \"SELECT dt, count(*) AS queries FROM read_parquet('{lake}/queries/app_id=*/dt=*/**/*.parquet', \
-         hive_partitioning = true) GROUP BY dt ORDER BY dt\""
+        "\nRead it with DuckDB, from Python (pip install duckdb) or with its own program:\n\n  \
+         python3 -c \"import duckdb; print(duckdb.sql('''{query}'''))\"\n\n  \
+         duckdb -c \"{query}\"\n\n\
+         Next: `{program} emulate` serves the same source for runs of your own, and says how.",
+        program = program(),
     )?;
     Ok(text)
 }

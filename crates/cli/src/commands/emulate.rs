@@ -6,8 +6,8 @@ use answerlake_emulator::{DataConfig, Emulator, EmulatorConfig, JobShape, write_
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::EmulateArgs;
-use crate::output::{Exit, bytes, grouped, print};
+use crate::args::{EmulateArgs, refused};
+use crate::output::{Exit, bytes, grouped, print, program};
 
 pub(crate) fn execute(args: &EmulateArgs) -> anyhow::Result<Exit> {
     let defaults = EmulatorConfig::default();
@@ -22,7 +22,7 @@ pub(crate) fn execute(args: &EmulateArgs) -> anyhow::Result<Exit> {
         ..defaults.data
     };
     if data.from >= data.to {
-        anyhow::bail!("`--from` must lie before `--to`");
+        return Err(refused("expected `--from` to lie before `--to`"));
     }
     if let (Some(folder), Some(records)) = (&args.write, args.records) {
         let days = u32::try_from((data.to - data.from).num_days())
@@ -72,13 +72,21 @@ async fn serve(config: EmulatorConfig) -> anyhow::Result<Exit> {
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
     print(&format!(
-        "The export API is served on {url} until this is stopped (Ctrl-C). To run against it:\n\n\
+        "The export API is served on {url} until this is stopped (Ctrl-C).\n\
+         It has records from {from} until before {to}. To run against it, in another shell:\n\n\
          export ANSWERLAKE_HOST={url}\n\
          export ANSWERLAKE_APP_ID={app_id}\n\
          export ANSWERLAKE_CLIENT_ID={client_id}\n\
          export ANSWERLAKE_CLIENT_SECRET={client_secret}\n\
-         answerlake run --lake ./lake --from {from} --to {to}\n",
+         export ANSWERLAKE_WINDOW_START={from}\n\
+         export ANSWERLAKE_RATE_PER_MINUTE=60000 ANSWERLAKE_RATE_PER_HOUR=3600000    # it has no limits\n\
+         export ANSWERLAKE_POLL_MIN=100ms\n\
+         {program} run --lake ./lake --to {to}\n\n\
+         or, with a pipeline file:\n\n\
+         {program} init pipeline.toml --lake ./lake\n\
+         {program} run pipeline.toml --to {to}\n",
         url = emulator.url(),
+        program = program(),
     ))?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

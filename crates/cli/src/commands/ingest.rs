@@ -1,12 +1,15 @@
 //! `answerlake ingest`
 
+use std::sync::Arc;
+
 use answerlake_pipeline::{IngestRequest, PipelineConfig};
 
 use crate::args::IngestArgs;
 use crate::output::Exit;
+use crate::screen::Screen;
 
-pub(crate) fn execute(args: &IngestArgs) -> anyhow::Result<Exit> {
-    super::execute(&args.result, None, |context| async move {
+pub(crate) fn execute(args: &IngestArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
+    super::execute(&args.result, None, screen, |context| async move {
         let config =
             PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0, &super::variable)?;
         let request = IngestRequest {

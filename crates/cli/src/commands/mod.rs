@@ -10,8 +10,13 @@ pub(crate) mod schema;
 pub(crate) mod emulate;
 // Run against an emulated source and show what comes out.
 pub(crate) mod demo;
+// Write a pipeline file to start from.
+pub(crate) mod init;
+// Print a script for a shell.
+pub(crate) mod completions;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use answerlake_model::RunId;
@@ -25,6 +30,8 @@ use uuid::Uuid;
 
 use crate::args::ResultArgs;
 use crate::output::{Exit, print_report, write_report};
+use crate::progress::Bars;
+use crate::screen::Screen;
 
 /// Threads for what waits; what computes has threads of its own.
 fn runtime() -> anyhow::Result<Runtime> {
@@ -36,7 +43,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// An environment variable that is not empty.
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -53,7 +60,7 @@ fn run_context() -> anyhow::Result<RunContext> {
         default_scratch: variable("TMPDIR")
             .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from),
         stop: CancellationToken::new(),
-        progress: std::sync::Arc::default(),
+        progress: Arc::default(),
     })
 }
 
@@ -61,6 +68,7 @@ fn run_context() -> anyhow::Result<RunContext> {
 fn execute<F>(
     result: &ResultArgs,
     skip_exit_code: Option<u8>,
+    screen: Option<&Arc<Screen>>,
     work: impl FnOnce(RunContext) -> F,
 ) -> anyhow::Result<Exit>
 where
@@ -69,6 +77,7 @@ where
     let began = Instant::now();
     let context = run_context()?;
     let (run_id, started_at, stop) = (context.run_id.clone(), context.now, context.stop.clone());
+    let bars = screen.map(|screen| Bars::draw(screen, Arc::clone(&context.progress)));
     let runtime = runtime()?;
     let (report, stopped_by) = runtime.block_on(async {
         let mut signals = (
@@ -100,10 +109,17 @@ where
         Duration::from_secs(5)
     };
     runtime.shutdown_timeout(patience);
+    // The result comes last, on a clean screen.
+    drop(bars);
     let report = report.unwrap_or_else(|error| {
         RunReport::of_error(run_id.as_str(), started_at, Utc::now(), &error)
     });
-    let written = result.result_file.as_deref().map_or(Ok(()), |path| {
+    // A variable that is set to nothing is as good as not set.
+    let result_file = result
+        .result_file
+        .as_deref()
+        .filter(|path| !path.as_os_str().is_empty());
+    let written = result_file.map_or(Ok(()), |path| {
         write_report(&report, path)
             .with_context(|| format!("cannot write the result to `{}`", path.display()))
     });

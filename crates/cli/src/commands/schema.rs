@@ -8,7 +8,7 @@ use answerlake_transform::{PromptLayout, SCHEMA_VERSION};
 use serde::Serialize;
 
 use crate::args::{OutputFormat, PromptArg, SchemaArgs};
-use crate::output::{Exit, eprint, print};
+use crate::output::{Exit, print};
 
 #[derive(Serialize)]
 struct SchemaOutput {
@@ -37,16 +37,7 @@ struct ColumnOutput {
 pub(crate) fn execute(args: &SchemaArgs) -> anyhow::Result<Exit> {
     let tables = match &args.table {
         None => Table::ALL.to_vec(),
-        Some(name) => match Table::from_name(name) {
-            Some(table) => vec![table],
-            None => {
-                let names = Table::ALL.map(Table::name).join(", ");
-                eprint(&format!(
-                    "error: there is no table `{name}`: expected one of {names}\n"
-                ))?;
-                return Ok(Exit::Configuration);
-            }
-        },
+        Some(name) => Table::from_name(name).into_iter().collect(),
     };
     let prompt = match args.prompt {
         PromptArg::Parts => PromptLayout::Parts,
