@@ -1,10 +1,14 @@
 //! A record that could not be loaded: its bytes, its place and the reason.
 
 use std::fmt;
+use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use answerlake_model::PartitionKey;
-use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+
+use crate::frame::OversizedRecord;
 
 /// A record set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +21,17 @@ pub struct DeadLetter {
     pub record: u64,
     /// Why it was set aside.
     pub reason: Reason,
-    /// The record as it came.
-    pub raw: Vec<u8>,
+    /// Where the record as it came is found.
+    pub raw: Raw,
+}
+
+/// Where a record's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Raw {
+    /// Here, among the bytes of its block.
+    Block(Range<usize>),
+    /// In the fragment alone: it is too large to be held in memory.
+    Fragment(OversizedRecord),
 }
 
 /// Why a record was set aside.
@@ -42,9 +55,9 @@ pub enum Reason {
     /// It is larger than the limit.
     TooLarge {
         /// Its size in bytes.
-        bytes: usize,
+        bytes: u64,
         /// The limit in bytes.
-        max_bytes: usize,
+        max_bytes: u64,
     },
     /// It has no time that can be used.
     NoTime {
@@ -114,11 +127,9 @@ impl fmt::Display for Reason {
 }
 
 impl DeadLetter {
-    /// The letter as one line of JSON, its line feed included.
-    ///
-    /// The record stands in `raw` as text, or in `raw_base64` when it is no UTF-8. `job_id` is the export job it came
+    /// How the letter begins as one line of JSON; [`write_raw`] ends it. `job_id` is the export job that the record came
     /// with, where there was one.
-    pub fn to_json_line(&self, job_id: Option<&str>) -> Vec<u8> {
+    pub fn line_start(&self, job_id: Option<&str>) -> Vec<u8> {
         #[derive(Serialize)]
         struct Line<'a> {
             reason: &'static str,
@@ -127,12 +138,7 @@ impl DeadLetter {
             job_id: Option<&'a str>,
             fragment: u32,
             record: u64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            raw: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            raw_base64: Option<String>,
         }
-        let text = std::str::from_utf8(&self.raw).ok();
         let line = Line {
             reason: self.reason.code(),
             message: self.to_string(),
@@ -140,14 +146,59 @@ impl DeadLetter {
             job_id,
             fragment: self.fragment,
             record: self.record,
-            raw: text,
-            raw_base64: text
-                .is_none()
-                .then(|| base64::engine::general_purpose::STANDARD.encode(&self.raw)),
         };
         let mut json = serde_json::to_vec(&line).expect("strings and numbers are always JSON");
-        json.push(b'\n');
+        json.pop();
         json
+    }
+}
+
+/// Ends the line of a letter with the record, a piece of it at a time, and a line feed. The record stands in `raw` as
+/// text, or in `raw_base64` when it is no UTF-8. Returns the record's size.
+///
+/// # Errors
+/// When the record cannot be read or the line cannot be written.
+pub fn write_raw(
+    mut record: impl Read,
+    is_utf8: bool,
+    line: &mut (impl Write + ?Sized),
+) -> io::Result<u64> {
+    if is_utf8 {
+        line.write_all(b",\"raw\":\"")?;
+        let bytes = write_text(record, line)?;
+        line.write_all(b"\"}\n")?;
+        return Ok(bytes);
+    }
+    line.write_all(b",\"raw_base64\":\"")?;
+    let mut encoder = base64::write::EncoderWriter::new(&mut *line, &STANDARD);
+    let bytes = io::copy(&mut record, &mut encoder)?;
+    encoder.finish()?;
+    drop(encoder);
+    line.write_all(b"\"}\n")?;
+    Ok(bytes)
+}
+
+/// Writes text as it stands inside the quotes of a JSON string.
+fn write_text(mut text: impl Read, out: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+    const PIECE_BYTES: u64 = 64 * 1024;
+    let mut piece = Vec::new();
+    let mut total = 0;
+    loop {
+        let read = (&mut text).take(PIECE_BYTES).read_to_end(&mut piece)?;
+        total += read as u64;
+        // A character may go on in the next piece.
+        let whole = match std::str::from_utf8(&piece) {
+            Ok(_) => piece.len(),
+            Err(error) if error.error_len().is_none() && read > 0 => error.valid_up_to(),
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        };
+        let valid = std::str::from_utf8(&piece[..whole]).expect("it was just checked");
+        let quoted = serde_json::to_vec(valid)?;
+        out.write_all(&quoted[1..quoted.len() - 1])?;
+        piece.drain(..whole);
+        if read == 0 {
+            return Ok(total);
+        }
     }
 }
 
@@ -163,6 +214,8 @@ impl fmt::Display for DeadLetter {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+
     use super::*;
 
     #[test]
@@ -175,18 +228,50 @@ mod tests {
                 at: 5,
                 expected: "a value",
             },
-            raw: b"{\"a\":NaN}".to_vec(),
+            raw: Raw::Block(0..9),
+        };
+        let line = |raw: &[u8], is_utf8| {
+            let mut line = letter.line_start(Some("fj-1"));
+            let bytes = write_raw(raw, is_utf8, &mut line).unwrap();
+            assert_eq!(bytes, raw.len() as u64);
+            String::from_utf8(line).unwrap()
         };
         assert_eq!(
-            String::from_utf8(letter.to_json_line(Some("fj-1"))).unwrap(),
+            line(b"{\"a\":NaN}", true),
             "{\"reason\":\"invalid_json\",\"message\":\"fragment 2, record 17: expected a value at byte 5 of the record\",\
              \"partition\":null,\"job_id\":\"fj-1\",\"fragment\":2,\"record\":17,\"raw\":\"{\\\"a\\\":NaN}\"}\n"
         );
-        let bytes = DeadLetter {
-            raw: vec![0xFF],
-            ..letter
-        };
-        let line = String::from_utf8(bytes.to_json_line(None)).unwrap();
-        assert!(line.ends_with("\"raw_base64\":\"/w==\"}\n"), "{line}");
+        let line = line(b"\xFF", false);
+        assert!(
+            line.ends_with("\"record\":17,\"raw_base64\":\"/w==\"}\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_large_record_comes_back_from_its_line() {
+        let text: String = (0..60_000_u32)
+            .map(|number| char::from_u32(number * 7 % 0xD7FF).unwrap())
+            .collect();
+        for shift in 0..4 {
+            let bytes = [vec![b'"'; shift], text.clone().into_bytes()].concat();
+            let read_back = |is_utf8| -> serde_json::Value {
+                let mut line = b"{\"x\":0".to_vec();
+                write_raw(&bytes[..], is_utf8, &mut line).unwrap();
+                serde_json::from_slice(&line).unwrap()
+            };
+            assert_eq!(
+                read_back(true)["raw"].as_str().unwrap().as_bytes(),
+                bytes,
+                "{shift}"
+            );
+            let line = read_back(false);
+            let decoded = STANDARD
+                .decode(line["raw_base64"].as_str().unwrap())
+                .unwrap();
+            assert_eq!(decoded, bytes, "{shift}");
+        }
+        assert!(write_raw(&b"a\xFF"[..], true, &mut Vec::new()).is_err());
+        assert!(write_raw(&b"a\xE2\x82"[..], true, &mut Vec::new()).is_err());
     }
 }

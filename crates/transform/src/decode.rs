@@ -5,6 +5,7 @@
 //! record's identity, hash and rows are handed out beside the batches.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
 
 use answerlake_model::{AppId, Grain, PartitionKey, PerTable, TableSchema, Window};
@@ -13,10 +14,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::batch::RowBuilders;
 use crate::column::{integer, parse_time};
-use crate::dead_letter::{DeadLetter, Reason};
+use crate::dead_letter::{DeadLetter, Raw, Reason};
 use crate::digest::{ArrayHash, Hash, hash_literal, hash_text};
 use crate::flatten::{EventKind, Flattener, MAX_ID_BYTES, RecordContext};
-use crate::frame::RecordBlock;
+use crate::frame::{BlockReader, OversizedRecord, RecordBlock};
 use crate::json::{Arena, Kind, Value, compact};
 use crate::record::{RECORD_SLOTS, Record};
 use crate::schema::{PromptLayout, table_schemas};
@@ -120,19 +121,29 @@ impl Decoder {
         Self { config, schemas }
     }
 
+    /// Cuts the fragment that `source` gives into blocks.
+    pub fn blocks<R: Read>(&self, source: R) -> BlockReader<R> {
+        BlockReader::new(source, self.config.max_record_bytes)
+    }
+
     /// Decodes one block of the fragment with that number (from 1).
     pub fn decode(&self, block: RecordBlock, fragment: u32) -> DecodedBlock {
         let RecordBlock {
             bytes,
             records,
             records_before,
+            oversized,
         } = block;
+        let end = records_before + records.len() as u64;
         let mut sorted = Sorted::new(&self.config, fragment);
         let mut record = Record::default();
         for (range, number) in records.into_iter().zip(records_before + 1..) {
             sorted.add(&mut record, &bytes, range, number);
         }
         drop(record);
+        if let Some(oversized) = oversized {
+            sorted.add_oversized(oversized, end + 1);
+        }
         let Sorted {
             partitions,
             margin,
@@ -197,16 +208,30 @@ impl<'a> Sorted<'a> {
     ) {
         self.decoded += 1;
         let raw = &bytes[range.clone()];
-        if let Err((partition, reason)) = self.try_add(record, raw, range, number) {
+        if let Err((partition, reason)) = self.try_add(record, raw, range.clone(), number) {
             let letter = DeadLetter {
                 partition,
                 fragment: self.fragment,
                 record: number,
                 reason,
-                raw: raw.to_vec(),
+                raw: Raw::Block(range),
             };
             self.dead_letters.push(letter);
         }
+    }
+
+    fn add_oversized(&mut self, oversized: OversizedRecord, number: u64) {
+        self.decoded += 1;
+        self.dead_letters.push(DeadLetter {
+            partition: None,
+            fragment: self.fragment,
+            record: number,
+            reason: Reason::TooLarge {
+                bytes: oversized.bytes,
+                max_bytes: self.config.max_record_bytes as u64,
+            },
+            raw: Raw::Fragment(oversized),
+        });
     }
 
     fn try_add<'b>(
@@ -217,13 +242,6 @@ impl<'a> Sorted<'a> {
         number: u64,
     ) -> Result<(), (Option<PartitionKey>, Reason)> {
         let unplaced = |reason| (None, reason);
-        let max_bytes = self.config.max_record_bytes;
-        if raw.len() > max_bytes {
-            return Err(unplaced(Reason::TooLarge {
-                bytes: raw.len(),
-                max_bytes,
-            }));
-        }
         let text = std::str::from_utf8(raw).map_err(|error| {
             unplaced(Reason::InvalidUtf8 {
                 at: error.valid_up_to(),
@@ -435,7 +453,6 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
-    use crate::frame::BlockReader;
 
     const SEARCH: &str = r#"{"_id":"fsh-1","query":"how?","searchRequestId":"fsh-1","event":"search","comments":{"tags":[]},"selectedFacets":[],
         "botId":"st-1","timeStampValue":1751105958209,"createdOn":"2025-06-28T10:19:18.209Z","isDev":false,"lMod":"2025-06-28T10:19:18.000Z","__v":0,
@@ -461,7 +478,7 @@ mod tests {
 
     fn decode(config: DecodeConfig, records: &[&str]) -> DecodedBlock {
         let fragment = format!("[{}]", records.join(","));
-        let block = BlockReader::new(fragment.as_bytes())
+        let block = BlockReader::new(fragment.as_bytes(), usize::MAX)
             .next()
             .unwrap()
             .unwrap();
@@ -864,31 +881,29 @@ mod tests {
         );
         assert_eq!(block.decoded, 9);
         assert_eq!(rows(&block, Table::Feedback).len(), 1);
-        let alone = |bytes: &[u8], max_record_bytes| {
-            let block = RecordBlock {
-                bytes: bytes.to_vec(),
-                records: std::iter::once(0..bytes.len()).collect(),
-                records_before: 0,
-            };
-            Decoder::new(DecodeConfig {
-                max_record_bytes,
-                ..config()
-            })
-            .decode(block, 1)
-            .dead_letters[0]
-                .reason
-                .clone()
+        let decoder = Decoder::new(DecodeConfig {
+            max_record_bytes: 9,
+            ..config()
+        });
+        let reasons = |fragment: &[u8]| -> Vec<_> {
+            decoder
+                .blocks(fragment)
+                .flat_map(|block| decoder.decode(block.unwrap(), 1).dead_letters)
+                .map(|letter| (letter.record, letter.reason))
+                .collect()
         };
         assert_eq!(
-            alone(b"{\"a\":\"\xFF\"}", 64),
-            Reason::InvalidUtf8 { at: 6 }
-        );
-        assert_eq!(
-            alone(b"{\"a\":123}", 8),
-            Reason::TooLarge {
-                bytes: 9,
-                max_bytes: 8
-            }
+            reasons(b"[{\"a\":\"\xFF\"},{\"a\":1234}]"),
+            [
+                (1, Reason::InvalidUtf8 { at: 6 }),
+                (
+                    2,
+                    Reason::TooLarge {
+                        bytes: 10,
+                        max_bytes: 9
+                    }
+                )
+            ]
         );
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Delimiting needs no parser: outside of strings, brackets nest, and an element ends at a comma or at the bracket that
 //! closes the array. So a record that is no valid JSON is still delimited, its neighbours load, and a fragment of any
-//! size passes through memory block by block.
+//! size passes through memory block by block. Nor is a record of any size held: of one over the limit no bytes are
+//! kept, only where it stands.
 //!
 //! Accepted are the vendor's JSON array, lines of JSON objects, and an object that wraps the array (the vendor
 //! documents the first alone; its sibling APIs answer in the other two).
@@ -11,12 +12,19 @@ use std::io::Read;
 use std::ops::Range;
 
 use crate::error::FragmentError;
+use crate::utf8::Utf8Check;
 
 /// How many bytes of records a block holds at least, unless it is the last.
 ///
 /// Fixed, since the cuts show in the bytes of data files: large enough that a thread has work for some milliseconds,
 /// small enough that a few blocks a thread stay far below `run.memory`.
 pub const BLOCK_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many records end a block, however small they are.
+///
+/// A record that becomes a dead letter costs some 200 bytes beside its own, so that 4 MiB of `0,0,0,…` would cost
+/// 400 MiB. Records of an export are 300 bytes and more, 14,000 a block, and their blocks are never cut by this.
+const BLOCK_RECORDS: usize = 64 * 1024;
 
 /// Some whole records of a fragment, one after the other.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +35,26 @@ pub struct RecordBlock {
     pub records: Vec<Range<usize>>,
     /// How many records of the fragment came before.
     pub records_before: u64,
+    /// The record after these, if it is larger than the limit.
+    pub oversized: Option<OversizedRecord>,
+}
+
+impl RecordBlock {
+    /// How many records it stands for, the oversized one included.
+    pub fn record_count(&self) -> u64 {
+        self.records.len() as u64 + u64::from(self.oversized.is_some())
+    }
+}
+
+/// A record larger than the limit; its bytes are in the fragment alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OversizedRecord {
+    /// How many bytes of the fragment, decompressed, come before it.
+    pub at: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Whether it is UTF-8.
+    pub is_utf8: bool,
 }
 
 /// Iterates over the blocks of one fragment; after an error there are no more.
@@ -34,15 +62,31 @@ pub struct RecordBlock {
 pub struct BlockReader<R> {
     source: R,
     block_bytes: usize,
+    block_records: usize,
+    max_record_bytes: usize,
     buffer: Vec<u8>,
     /// Bytes of the fragment that came before `buffer`.
     bytes_before: u64,
+    /// Bytes that stood in `buffer` between `records` and `at`, and were dropped.
+    bytes_dropped: u64,
     /// How far `buffer` has been looked at.
     at: usize,
     state: State,
     form: Form,
     records: Vec<Range<usize>>,
     records_before: u64,
+    /// The element in progress, once it is over the limit.
+    dropping: Option<DroppedElement>,
+    /// A record over the limit that comes after `records`, and ends the block.
+    oversized: Option<OversizedRecord>,
+}
+
+/// What is known of an element whose bytes are not kept.
+#[derive(Debug)]
+struct DroppedElement {
+    at: u64,
+    bytes: u64,
+    utf8: Utf8Check,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +97,7 @@ enum State {
     Opened,
     /// Before an element.
     Between,
-    /// Inside the element that starts at `start`.
+    /// Inside the element of which what is kept starts at `start`.
     Inside {
         start: usize,
         depth: usize,
@@ -84,18 +128,23 @@ enum Step {
 }
 
 impl<R: Read> BlockReader<R> {
-    /// Reads the fragment that `source` gives.
-    pub fn new(source: R) -> Self {
+    /// Reads the fragment that `source` gives; records of more than `max_record_bytes` are not held in memory.
+    pub fn new(source: R, max_record_bytes: usize) -> Self {
         Self {
             source,
             block_bytes: BLOCK_BYTES,
+            block_records: BLOCK_RECORDS,
+            max_record_bytes,
             buffer: Vec::new(),
             bytes_before: 0,
+            bytes_dropped: 0,
             at: 0,
             state: State::Start,
             form: Form::Array,
             records: Vec::new(),
             records_before: 0,
+            dropping: None,
+            oversized: None,
         }
     }
 
@@ -114,6 +163,9 @@ impl<R: Read> BlockReader<R> {
         // than tells what the fragment is.
         const START_BYTES: usize = 512;
         let ahead = (self.block_bytes + self.block_bytes / 4).max(START_BYTES);
+        if self.buffer.len() >= ahead {
+            self.drop_filler();
+        }
         let want = match self.state {
             State::Start => ahead,
             _ => ahead
@@ -161,11 +213,7 @@ impl<R: Read> BlockReader<R> {
                     if !self.element(start, depth, in_string) {
                         return Ok(Step::ReadMore);
                     }
-                    if self
-                        .records
-                        .last()
-                        .is_some_and(|last| last.end >= self.block_bytes)
-                    {
+                    if self.is_block_complete() {
                         return Ok(Step::Block);
                     }
                 }
@@ -206,10 +254,10 @@ impl<R: Read> BlockReader<R> {
             return Ok(Step::Block);
         }
         match first_element(&self.buffer[self.at..]) {
-            None => Ok(Step::ReadMore),
+            None if self.is_undecided() => Ok(Step::ReadMore),
             // A second list of objects: nobody can tell which of them the records are.
-            Some(b'{') => Err(FragmentError::SecondArray {
-                at: self.bytes_before + self.at as u64,
+            None | Some(b'{') => Err(FragmentError::SecondArray {
+                at: self.offset(self.at),
             }),
             Some(_) => {
                 self.at += 1;
@@ -235,8 +283,9 @@ impl<R: Read> BlockReader<R> {
                 self.state = State::Opened;
             }
             Some(b'{') => match classify(&self.buffer[self.at..]) {
-                None => return Ok(Step::ReadMore),
-                Some(Object::Record) => {
+                None if self.is_undecided() => return Ok(Step::ReadMore),
+                // What does not tell within a record's size what it is, is taken for a record that is too large.
+                None | Some(Object::Record) => {
                     self.form = Form::Lines;
                     self.state = State::Between;
                 }
@@ -272,17 +321,71 @@ impl<R: Read> BlockReader<R> {
                 depth: nesting.depth,
                 in_string: nesting.in_string,
             };
+            if self.dropping.is_some() || self.at - start > self.max_record_bytes {
+                self.drop_element(start, self.at);
+            }
             return false;
         }
-        let last = self.buffer[self.at];
+        let delimiter = self.buffer[self.at];
+        let end = if lines { self.at + 1 } else { self.at };
         self.at += 1;
-        self.records
-            .push(start..if lines { self.at } else { self.at - 1 });
+        if self.dropping.is_some() || end - start > self.max_record_bytes {
+            self.drop_element(start, end);
+            self.oversized = self.dropping.take().map(DroppedElement::finish);
+        } else {
+            self.records.push(start..end);
+        }
         self.state = State::Between;
-        if last == b']' {
+        if delimiter == b']' {
             self.close();
         }
         true
+    }
+
+    fn is_block_complete(&self) -> bool {
+        let is_full = |last: &Range<usize>| last.end >= self.block_bytes;
+        self.oversized.is_some()
+            || self.records.len() >= self.block_records
+            || self.records.last().is_some_and(is_full)
+    }
+
+    /// Drops the bytes from `start` to `end` of the element in progress.
+    fn drop_element(&mut self, start: usize, end: usize) {
+        let at = self.offset(start);
+        let element = self.dropping.get_or_insert_with(|| DroppedElement {
+            at,
+            bytes: 0,
+            utf8: Utf8Check::default(),
+        });
+        element.bytes += (end - start) as u64;
+        element.utf8.add(&self.buffer[start..end]);
+        self.drop_bytes(start, end);
+        // What the element took until it was found too large.
+        self.buffer.shrink_to(2 * self.block_bytes);
+    }
+
+    /// Drops what was looked at and is no part of a record: white space, or the rest of a wrapper.
+    fn drop_filler(&mut self) {
+        if !matches!(self.state, State::Inside { .. }) {
+            self.drop_bytes(self.records.last().map_or(0, |last| last.end), self.at);
+        }
+    }
+
+    /// Drops bytes that were looked at and belong to no delimited record; those after them move up.
+    fn drop_bytes(&mut self, start: usize, end: usize) {
+        self.buffer.drain(start..end);
+        self.at -= end - start;
+        self.bytes_dropped += (end - start) as u64;
+    }
+
+    /// Where in the fragment a byte stands that comes after the delimited records.
+    fn offset(&self, at: usize) -> u64 {
+        self.bytes_before + self.bytes_dropped + at as u64
+    }
+
+    /// Whether more bytes may tell what stands at the current one. It is asked no longer than for a record's size.
+    fn is_undecided(&self) -> bool {
+        self.buffer.len() - self.at <= self.max_record_bytes
     }
 
     fn close(&mut self) {
@@ -304,9 +407,11 @@ impl<R: Read> BlockReader<R> {
             records_before: self.records_before,
             bytes,
             records,
+            oversized: self.oversized.take(),
         };
-        self.bytes_before += block.bytes.len() as u64;
-        self.records_before += block.records.len() as u64;
+        self.bytes_before += block.bytes.len() as u64 + self.bytes_dropped;
+        self.bytes_dropped = 0;
+        self.records_before += block.record_count();
         self.at = 0;
         block
     }
@@ -322,7 +427,7 @@ impl<R: Read> BlockReader<R> {
             (State::Start, _) => Err(self.not_an_export()),
             _ => Err(FragmentError::CutShort {
                 records: self.records_before + self.records.len() as u64,
-                bytes: self.bytes_before + self.buffer.len() as u64,
+                bytes: self.offset(self.buffer.len()),
             }),
         }
     }
@@ -347,7 +452,7 @@ impl<R: Read> BlockReader<R> {
 
     fn trailing_data(&self) -> FragmentError {
         FragmentError::TrailingData {
-            at: self.bytes_before + self.at as u64,
+            at: self.offset(self.at),
             found: preview(&self.buffer[self.at..]),
         }
     }
@@ -365,6 +470,16 @@ impl<R: Read> Iterator for BlockReader<R> {
             self.state = State::Done;
         }
         step.transpose()
+    }
+}
+
+impl DroppedElement {
+    fn finish(self) -> OversizedRecord {
+        OversizedRecord {
+            at: self.at,
+            bytes: self.bytes,
+            is_utf8: self.utf8.finish(),
+        }
     }
 }
 
@@ -531,7 +646,7 @@ mod tests {
 
     /// Reads `text` in blocks of at least `block_bytes`, from a source that gives a few bytes at a time.
     fn records(text: &str, block_bytes: usize) -> Result<Vec<String>, String> {
-        let mut reader = BlockReader::new(text.as_bytes());
+        let mut reader = BlockReader::new(text.as_bytes(), usize::MAX);
         reader.block_bytes = block_bytes;
         let mut records = Vec::new();
         for block in reader {
@@ -597,6 +712,85 @@ mod tests {
         );
     }
 
+    /// All records of `text`, in order, whether they came in a block or are over the limit; and the largest buffer.
+    fn bounded(text: &[u8], limit: usize, block_bytes: usize) -> (Vec<Vec<u8>>, usize) {
+        let mut reader = BlockReader::new(text, limit);
+        (reader.block_bytes, reader.block_records) = (block_bytes, 5);
+        let (mut records, mut largest) = (Vec::new(), 0);
+        while let Some(block) = reader.next() {
+            let block = block.unwrap();
+            largest = largest.max(block.bytes.len() + reader.buffer.len());
+            assert_eq!(block.records_before as usize, records.len());
+            assert!(block.records.len() <= 5);
+            for range in block.records {
+                assert!(range.len() <= limit);
+                records.push(block.bytes[range].to_vec());
+            }
+            if let Some(OversizedRecord { at, bytes, is_utf8 }) = block.oversized {
+                let record = &text[at as usize..(at + bytes) as usize];
+                assert!(record.len() > limit);
+                assert_eq!(is_utf8, std::str::from_utf8(record).is_ok());
+                records.push(record.to_vec());
+            }
+        }
+        (records, largest)
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_told_by_its_place() {
+        let long = format!("{{\"text\":\"{}\"}}", "\\\\\\\"],é".repeat(3_000));
+        let broken = [&b"\"\xFF"[..], &b"x".repeat(20_000), b"\""].concat();
+        let (small, array) = (b"{\"_id\":\"a\"}", "[1,".repeat(900) + &"]".repeat(900));
+        let expected = [small, long.as_bytes(), &broken, small, array.as_bytes()];
+        let fragment = [b"[", &expected.join(&b","[..])[..], b"]"].concat();
+        for block_bytes in [1, 64, 600, 1 << 20] {
+            let (records, largest) = bounded(&fragment, 100, block_bytes);
+            assert_eq!(records, expected, "{block_bytes}");
+            assert!(
+                block_bytes > 1000 || largest < 3 * block_bytes + 2_000,
+                "{largest}"
+            );
+        }
+        let lines = [small, long.as_bytes(), small].join(&b"\n"[..]);
+        for block_bytes in [1, 64, 1 << 20] {
+            let (records, _) = bounded(&lines, 100, block_bytes);
+            assert_eq!(records, [small, long.as_bytes(), small], "{block_bytes}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_not_held_either() {
+        let space = " ".repeat(100_000);
+        for text in [
+            format!("{space}[{space}{{}}{space}]{space}"),
+            format!("{{\"items\":[{{}}{space}],\"rest\":\"{space}\"}}{space}"),
+            format!("{{\"_id\":1}}{space}"),
+        ] {
+            let (records, largest) = bounded(text.as_bytes(), 1 << 20, 1_000);
+            assert_eq!(records.len(), 1, "{records:?}");
+            assert!(largest < 105_000, "{largest}");
+            let mut reader = BlockReader::new(text.as_bytes(), 1 << 20);
+            reader.block_bytes = 1_000;
+            while reader.next().is_some() {}
+            assert!(reader.buffer.capacity() < 300_000);
+        }
+        // It never says what it is: the first of several lines, then.
+        let text = format!("{{\"a\":\"{space}\"}}\n{{\"_id\":1}}");
+        let (records, largest) = bounded(text.as_bytes(), 1_000, 100);
+        assert_eq!((records.len(), largest < 3_000), (2, true), "{largest}");
+    }
+
+    #[test]
+    fn a_block_holds_so_many_records_at_most() {
+        let (records, _) = bounded(b"[0,0,0,0,0,0,,,,,,,0,0]", 100, 1 << 20);
+        assert_eq!(records.len(), 14);
+        let text = format!("[{}0]", "0,".repeat(2 * BLOCK_RECORDS));
+        let blocks: Vec<_> = BlockReader::new(text.as_bytes(), 100)
+            .map(|block| block.unwrap().records.len())
+            .collect();
+        assert_eq!(blocks, [BLOCK_RECORDS, BLOCK_RECORDS, 1]);
+    }
+
     #[test]
     fn what_is_no_export_says_what_it_is() {
         let error = |text| records(text, 10).unwrap_err();
@@ -633,6 +827,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_limit_changes_nothing_but_where_records_are(values in prop::collection::vec(any::<(String, u8)>(), 0..20), block_bytes in 1_usize..200, limit in 1_usize..80) {
+            let values: Vec<_> = values.into_iter().map(|(text, number)| serde_json::json!({"text": text, "list": [number]})).collect();
+            let text = serde_json::to_string(&values).unwrap();
+            let expected: Vec<_> = values.iter().map(|value| value.to_string().into_bytes()).collect();
+            prop_assert_eq!(bounded(text.as_bytes(), limit, block_bytes).0, expected);
+        }
+
         #[test]
         fn records_come_out_as_they_went_in(values in prop::collection::vec(any::<(String, u8)>(), 0..20), block_bytes in 1_usize..200, pretty: bool) {
             let values: Vec<_> = values.into_iter().map(|(text, number)| serde_json::json!({"text": text, "list": [number, {"deep": text}]})).collect();

@@ -38,6 +38,8 @@ mod prompt;
 mod column;
 // Row builders of all tables, finished as record batches.
 mod batch;
+// UTF-8 that comes in pieces.
+mod utf8;
 // Hashes of JSON by value.
 mod digest;
 // A record set aside, with its reason.
@@ -45,7 +47,7 @@ mod dead_letter;
 // What can be wrong with a fragment.
 mod error;
 
-pub use dead_letter::{DeadLetter, Reason};
+pub use dead_letter::{DeadLetter, Raw, Reason, write_raw};
 pub use decode::{
     AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
 };
