@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use answerlake_model::{JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
 use chrono::{DateTime, Utc};
-use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use crate::data_file::{DataFile, Origin};
@@ -39,9 +37,6 @@ const CREATE_TRIES: u32 = 5;
 
 /// The wait before the first repetition; it doubles.
 const CREATE_BACKOFF: Duration = Duration::from_millis(100);
-
-/// Bytes of a scratch file that are read at once, and of one part of an upload.
-const UPLOAD_PART_BYTES: usize = 8 << 20;
 
 /// What a run wants a partition to hold.
 #[derive(Debug)]
@@ -225,48 +220,10 @@ impl Lake {
         let uploads = draft
             .uploads
             .iter()
-            .map(|(file, staged)| self.stage_file(file, staged));
+            .map(|(file, staged)| self.store.bring("stage", &file.path, staged));
         all(uploads.collect()).await?;
-        self.sync_folders(draft.uploads.iter().map(|(_, staged)| staged))
-            .await
-    }
-
-    async fn stage_file(&self, file: &EncodedFile, staged: &Path) -> Result<(), LoadError> {
-        match self.store.local_root() {
-            Some(root) if link_scratch(&file.path, &root.join(staged.as_ref())).await => Ok(()),
-            _ => self.upload(file, staged).await,
-        }
-    }
-
-    async fn upload(&self, file: &EncodedFile, staged: &Path) -> Result<(), LoadError> {
-        let unreadable = |source| LoadError::scratch("read", &file.path)(source);
-        let mut scratch = tokio::fs::File::open(&file.path)
-            .await
-            .map_err(unreadable)?;
-        let mut upload =
-            BufWriter::with_capacity(self.store.object_store(), staged.clone(), UPLOAD_PART_BYTES);
-        loop {
-            let mut part = Vec::with_capacity(UPLOAD_PART_BYTES);
-            let mut limited = (&mut scratch).take(UPLOAD_PART_BYTES as u64);
-            let read = limited.read_to_end(&mut part).await.map_err(unreadable)?;
-            if read == 0 {
-                break;
-            }
-            if let Err(source) = upload.put(part.into()).await {
-                // What was uploaded of it is invisible; that it cannot be withdrawn as well is no further error.
-                let _ = upload.abort().await;
-                return Err(LoadError::store("stage", staged)(source));
-            }
-        }
-        upload.shutdown().await.map_err(|error| {
-            let source = error
-                .downcast()
-                .unwrap_or_else(|error| object_store::Error::Generic {
-                    store: "upload",
-                    source: error.into(),
-                });
-            LoadError::store("stage", staged)(source)
-        })
+        let staged = draft.uploads.iter().map(|(_, staged)| staged);
+        self.store.sync_folders(staged).await
     }
 
     /// Creates the revision's manifest if it is absent: the commit itself. After anything but plain success, the
@@ -311,23 +268,6 @@ impl Lake {
                 }
             }
         }
-    }
-
-    /// Makes new names in folders of a local lake durable.
-    async fn sync_folders(&self, files: impl Iterator<Item = &Path>) -> Result<(), LoadError> {
-        let Some(root) = self.store.local_root().cloned() else {
-            return Ok(());
-        };
-        let folders = location::folders_of(files);
-        run_blocking(move || {
-            let folders = folders.iter().map(|folder| root.join(folder.as_ref()));
-            for folder in folders.chain([root.to_path_buf()]) {
-                let synced = std::fs::File::open(&folder).and_then(|file| file.sync_all());
-                synced.map_err(LoadError::scratch("sync folder", &folder))?;
-            }
-            Ok(())
-        })
-        .await
     }
 }
 
@@ -466,28 +406,5 @@ fn carried_over(file: &DataFile) -> DataFile {
     DataFile {
         origin: Origin::CarriedOver,
         ..file.clone()
-    }
-}
-
-/// Stages a scratch file of a local lake as a second name of it, synced: no byte is copied. Where that cannot be done
-/// (another file system, one without links), it says no, and the file is uploaded like to any other store.
-async fn link_scratch(scratch: &std::path::Path, staged: &std::path::Path) -> bool {
-    let (scratch, staged) = (scratch.to_owned(), staged.to_owned());
-    let link = move || {
-        std::fs::File::open(&scratch)?.sync_all()?;
-        if let Some(folder) = staged.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::hard_link(&scratch, &staged)
-    };
-    run_blocking(link).await.is_ok()
-}
-
-pub(crate) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

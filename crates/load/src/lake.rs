@@ -4,6 +4,7 @@
 //! is found by listing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use answerlake_model::{AppId, Grain, PartitionKey, Window};
@@ -43,6 +44,28 @@ impl PartitionState {
     pub fn is_broken(&self) -> bool {
         !self.missing.is_empty()
     }
+}
+
+/// A finished scratch file of records that are kept beside the tables.
+#[derive(Debug, Clone)]
+pub struct KeptFile {
+    /// What records.
+    pub kind: KeptKind,
+    /// The partition whose day they are kept under.
+    pub key: PartitionKey,
+    /// Its name in the lake, made of its content.
+    pub name: String,
+    /// Where it lies.
+    pub scratch: PathBuf,
+}
+
+/// What records are kept beside the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeptKind {
+    /// They came with another day's window.
+    Strays,
+    /// They could not be loaded.
+    DeadLetters,
 }
 
 /// The newest revision of a partition, as a listing shows it.
@@ -110,18 +133,26 @@ impl Lake {
         Ok(all(reads.collect()).await?.into_iter().collect())
     }
 
-    /// Keeps a record that came with another day's window, under the day of `key`. The name is made of the content:
-    /// if it is there already, nothing is written.
+    /// Keeps files of records beside the tables, eight at once and none of them in memory. Those that are there
+    /// already are left as they are, since a name is made of the content. Returns where they are, in their order.
     ///
     /// # Errors
-    /// When the store cannot be written.
-    pub async fn put_stray(
-        &self,
-        key: &PartitionKey,
-        name: &str,
-        bytes: Bytes,
-    ) -> Result<Path, LoadError> {
-        self.ensure_in(location::strays(key), name, bytes).await
+    /// When a file cannot be read or the store cannot be written; repeating it is harmless.
+    pub async fn keep(&self, files: &[KeptFile]) -> Result<Vec<Path>, LoadError> {
+        let kept = files.iter().map(async |file| {
+            let folder = match file.kind {
+                KeptKind::Strays => location::strays(&file.key),
+                KeptKind::DeadLetters => location::dead_letters(&file.key),
+            };
+            let path = folder.join(file.name.as_str());
+            if self.store.head(&path).await?.is_none() {
+                self.store.bring("write", &file.scratch, &path).await?;
+            }
+            Ok(path)
+        });
+        let kept = all(kept.collect()).await?;
+        self.store.sync_folders(&kept).await?;
+        Ok(kept)
     }
 
     /// The strays of the day of `key`: name and content, by name.
@@ -130,21 +161,6 @@ impl Lake {
     /// When the store cannot be read.
     pub async fn strays(&self, key: &PartitionKey) -> Result<Vec<(String, Bytes)>, LoadError> {
         self.store.read_folder(&location::strays(key)).await
-    }
-
-    /// Keeps what could not be loaded, under the day of `key`. The name is made of the content: if it is there
-    /// already, nothing is written.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn put_dead_letters(
-        &self,
-        key: &PartitionKey,
-        name: &str,
-        bytes: Bytes,
-    ) -> Result<Path, LoadError> {
-        self.ensure_in(location::dead_letters(key), name, bytes)
-            .await
     }
 
     /// Stores the record of a job in flight, in place of an older one of the same id.
@@ -173,12 +189,6 @@ impl Lake {
     /// When the store cannot be written.
     pub async fn delete_job(&self, app_id: &AppId, id: &str) -> Result<(), LoadError> {
         self.store.delete(&location::job(app_id, id)).await
-    }
-
-    async fn ensure_in(&self, folder: Path, name: &str, bytes: Bytes) -> Result<Path, LoadError> {
-        let path = folder.join(name);
-        self.store.ensure(&path, bytes).await?;
-        Ok(path)
     }
 
     pub(crate) async fn read_manifest(

@@ -55,6 +55,8 @@
 pub mod config;
 // The object store behind a lake's address.
 pub mod store;
+// Scratch files to the store.
+mod upload;
 // Every path of a lake.
 pub mod location;
 // The bytes that each row counts towards its row group.
@@ -93,7 +95,7 @@ pub use config::{Compression, WriterConfig};
 pub use data_file::{DataFile, Origin};
 pub use error::{LoadError, PinDifference};
 pub use file_writer::DataFileWriter;
-pub use lake::{Lake, PartitionState};
+pub use lake::{KeptFile, KeptKind, Lake, PartitionState};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;
 pub use partitioned_writer::PartitionedWriter;

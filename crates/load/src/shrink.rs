@@ -23,10 +23,11 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::commit::{Proposal, run_blocking};
+use crate::commit::Proposal;
 use crate::data_file::DataFile;
 use crate::error::LoadError;
 use crate::lake::{Lake, PartitionState};
+use crate::store::run_blocking;
 
 /// Ids that are compared at once; of more, the files are read several times.
 const IDS_AT_ONCE: u64 = 200_000;

@@ -163,6 +163,15 @@ pub(crate) async fn all<T>(
         .await
 }
 
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 fn absent_as_none<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,10 +1,16 @@
 //! The contract of a commit, over every kind of store.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
-use answerlake_load::{CommitOutcome, OnCommitted, Proposal, WriterConfig};
+use answerlake_load::{
+    CommitOutcome, KeptFile, KeptKind, Lake, LakeStore, OnCommitted, Proposal, WriterConfig,
+};
 use answerlake_model::{Grain, JobBooks, PartitionKey, Table, Window};
 
+use crate::faulty_store::FaultyStore;
 use crate::setup::{
     TestLake, check_consistent, encode, key, key_of, local, memory, noise, paths, proposal, s3,
 };
@@ -43,6 +49,7 @@ over_all_stores!(
     racers_win_one_revision_each,
     states_lists_what_overlaps,
     small_objects_come_and_go,
+    what_is_kept_beside_the_tables_is_there_once_and_whole,
 );
 
 impl TestLake {
@@ -410,28 +417,61 @@ async fn small_objects_come_and_go(test: TestLake) {
     lake.delete_job(app, "fj-2").await.unwrap();
     lake.delete_job(app, "fj-2").await.unwrap();
     assert_eq!(lake.jobs(app).await.unwrap().len(), 1);
+}
 
-    let path = lake
-        .put_stray(&key, "ab12.ndjson.zst", "x".into())
-        .await
-        .unwrap();
-    lake.put_stray(&key, "ab12.ndjson.zst", "x".into())
-        .await
-        .unwrap();
-    assert_eq!(
-        path.as_ref(),
-        "_answerlake/strays/app_id=st-1/dt=2025-06-28/ab12.ndjson.zst"
-    );
-    assert_eq!(
-        lake.strays(&key).await.unwrap(),
-        [("ab12.ndjson.zst".to_owned(), "x".into())]
-    );
-    let path = lake
-        .put_dead_letters(&key, "cd.json", "y".into())
-        .await
-        .unwrap();
-    assert_eq!(
-        path.as_ref(),
-        "_answerlake/dead_letters/app_id=st-1/dt=2025-06-28/cd.json"
-    );
+async fn what_is_kept_beside_the_tables_is_there_once_and_whole(test: TestLake) {
+    let files = kept_files(&test.scratch.path().join("kept"));
+    let content = std::fs::read(&files[0].scratch).unwrap();
+    for _ in 0..2 {
+        let kept = test.lake.keep(&files).await.unwrap();
+        let paths: Vec<_> = kept.iter().map(AsRef::as_ref).collect();
+        assert_eq!(
+            paths,
+            [
+                "_answerlake/strays/app_id=st-1/dt=2025-06-28/ab12.ndjson.zst",
+                "_answerlake/dead_letters/app_id=st-1/dt=2025-06-28/cd.ndjson.zst"
+            ]
+        );
+    }
+    let strays = test.lake.strays(&key()).await.unwrap();
+    assert_eq!(strays.len(), 1);
+    assert!(strays[0].1 == content);
+    let letters = paths(&test.lake, "_answerlake/dead_letters").await;
+    assert_eq!(letters.len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_dies_keeps_a_file_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = kept_files(&folder.path().join("kept"));
+    let content = std::fs::read(&files[0].scratch).unwrap();
+    let mut outcomes = BTreeSet::new();
+    for operations in 0..8 {
+        let memory = Arc::new(object_store::memory::InMemory::new());
+        let faulty = FaultyStore::new(memory.clone());
+        faulty.operations_left.store(operations, SeqCst);
+        let lake = |store| Lake::new(LakeStore::from_object_store("memory://", store));
+        let kept = lake(Arc::new(faulty)).keep(&files[..1]).await;
+        let strays = lake(memory).strays(&key()).await.unwrap();
+        assert_eq!(kept.is_ok(), strays.len() == 1);
+        assert!(strays.iter().all(|(_, bytes)| *bytes == content));
+        outcomes.insert(kept.is_ok());
+    }
+    assert_eq!(outcomes.len(), 2, "it both died and went through");
+}
+
+/// A file that takes several parts to upload, to be kept as strays and as dead letters.
+fn kept_files(scratch: &Path) -> [KeptFile; 2] {
+    let content: Vec<u8> = (0..20_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    std::fs::write(scratch, &content).unwrap();
+    let file = |kind, name: &str| KeptFile {
+        kind,
+        key: key(),
+        name: name.to_owned(),
+        scratch: scratch.to_owned(),
+    };
+    [
+        file(KeptKind::Strays, "ab12.ndjson.zst"),
+        file(KeptKind::DeadLetters, "cd.ndjson.zst"),
+    ]
 }
