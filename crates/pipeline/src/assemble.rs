@@ -11,7 +11,7 @@ use std::sync::Arc;
 use answerlake_load::{EncodedFile, PartitionedWriter, WriterConfig};
 use answerlake_model::{PartitionBooks, PartitionKey, PerTable, TableSchema};
 use answerlake_transform::{
-    DeadLetter, DecodeConfig, DecodedBlock, Decoder, PartitionRows, Reason, RecordRows,
+    DeadLetter, DecodeConfig, DecodedBlock, Decoder, PartitionRows, Raw, Reason, RecordRows,
     SCHEMA_VERSION, content_digest,
 };
 use arrow::array::RecordBatch;
@@ -175,7 +175,7 @@ impl<'a> Pass<'a> {
                 &folder,
                 Arc::clone(&memory.writers),
             )?,
-            aside: Aside::new(&folder, assembly.job_id.clone()),
+            aside: Aside::try_new(&folder, assembly.job_id.clone(), assembly.fallback.clone())?,
             partitions: BTreeMap::new(),
             counts: Counts::default(),
             first_dead_letter: None,
@@ -203,7 +203,7 @@ impl<'a> Pass<'a> {
                     if let Some(progress) = progress {
                         progress.decoded(block.decoded);
                     }
-                    self.add(fragment, block)?;
+                    self.add(&fragment, block)?;
                     drop(admitted);
                 }
                 Decoded::End { fragment, records } => {
@@ -211,7 +211,7 @@ impl<'a> Pass<'a> {
                         .promised_records
                         .filter(|promised| *promised != records)
                     {
-                        let origin = fragment.origin;
+                        let origin = fragment.origin.clone();
                         return Err(PipelineError::WrongRecordCount {
                             origin,
                             promised,
@@ -223,14 +223,14 @@ impl<'a> Pass<'a> {
                         progress.fragment_done();
                     }
                     tracing::debug!(fragment = fragment.number, records, "fragment decoded");
-                    fragments.push(fragment);
+                    fragments.push(Fragment::clone(&fragment));
                 }
             }
         }
         Ok(fragments)
     }
 
-    fn add(&mut self, fragment: u32, block: DecodedBlock) -> Result<(), PipelineError> {
+    fn add(&mut self, fragment: &Fragment, block: DecodedBlock) -> Result<(), PipelineError> {
         let DecodedBlock {
             bytes,
             decoded,
@@ -258,8 +258,7 @@ impl<'a> Pass<'a> {
                 }
                 None => self.counts.unassigned += 1,
             }
-            self.aside
-                .add_dead_letter(letter, &self.assembly.fallback)?;
+            self.aside.add_dead_letter(letter, &bytes, fragment)?;
         }
         let mut kept = Vec::with_capacity(partitions.len());
         for rows in &partitions {
@@ -283,7 +282,7 @@ impl<'a> Pass<'a> {
     /// Judges a partition's records; gives the rows of those that are written.
     fn judge_all(
         &mut self,
-        fragment: u32,
+        fragment: &Fragment,
         rows: &PartitionRows,
         bytes: &[u8],
     ) -> Result<RowRuns, PipelineError> {
@@ -291,7 +290,7 @@ impl<'a> Pass<'a> {
         let mut books = PartitionBooks::default();
         for record in &rows.records {
             books.assigned += 1;
-            match self.judge(record, (fragment, record.record))? {
+            match self.judge(record, (fragment.number, record.record))? {
                 Verdict::Write => {
                     books.written += 1;
                     self.hashes.add(&rows.key, record.hash)?;
@@ -307,13 +306,12 @@ impl<'a> Pass<'a> {
                     written.skip(&record.row_ends);
                     let letter = DeadLetter {
                         partition: Some(rows.key.clone()),
-                        fragment,
+                        fragment: fragment.number,
                         record: record.record,
                         reason: Reason::Conflict,
-                        raw: bytes[record.range.clone()].to_vec(),
+                        raw: Raw::Block(record.range.clone()),
                     };
-                    self.aside
-                        .add_dead_letter(&letter, &self.assembly.fallback)?;
+                    self.aside.add_dead_letter(&letter, bytes, fragment)?;
                 }
             }
         }
@@ -439,6 +437,15 @@ mod tests {
     const DAY: &str = "2025-06-28";
 
     fn assemble(fragments: &[&[String]], threads: usize) -> (Assembled, tempfile::TempDir) {
+        let limit = DecodeConfig::DEFAULT_MAX_RECORD_BYTES;
+        assemble_within(limit, fragments, threads)
+    }
+
+    fn assemble_within(
+        max_record_bytes: usize,
+        fragments: &[&[String]],
+        threads: usize,
+    ) -> (Assembled, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let app_id = AppId::try_new("st-1").unwrap();
         let start = format!("{DAY}T00:00:00Z").parse().unwrap();
@@ -450,7 +457,7 @@ mod tests {
                 window: Some((window, TimeDelta::seconds(1))),
                 grain: Grain::Day,
                 prompt: PromptLayout::Parts,
-                max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+                max_record_bytes,
             },
             writer: WriterConfig::default(),
             schemas: Arc::new(table_schemas(PromptLayout::Parts)),
@@ -574,6 +581,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn records_over_the_limit_are_set_aside_whole() {
+        let large = |text: &str| format!(r#"{{"_id":"x","text":"{}"}}"#, text.repeat(3_000));
+        let (second, third) = (large("a\\\"]"), large("é"));
+        let good = |id| at_noon(id, "01", "x");
+        let fragments: [&[String]; 2] = [
+            &[good("a"), second.clone(), third.clone(), good("b")],
+            &[third.clone(), good("c")],
+        ];
+        let (assembled, _folder) = assemble_within(2_000, &fragments, 2);
+        assert_eq!(assembled.counts.decoded, 6);
+        assert_eq!(assembled.counts.unassigned, 3);
+        assert_eq!(only(&assembled).books.written, 3);
+        assert_eq!(
+            assembled.first_dead_letter.as_deref(),
+            Some("fragment 1, record 2: expected a record of at most 2000 bytes, got 12021 bytes")
+        );
+        let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
+        assembled.aside.put(&lake).await.unwrap();
+        let letters = dead_letters(&lake).await;
+        let raw: Vec<_> = letters.iter().map(|line| &line["raw"]).collect();
+        assert_eq!(raw, [&second, &third, &third]);
+    }
+
+    #[tokio::test]
     async fn what_belongs_elsewhere_is_kept_beside_the_lake() {
         let fragments = [
             at_noon("a", "01", "x"),
@@ -612,22 +643,24 @@ mod tests {
         let record: serde_json::Value = serde_json::from_slice(&lines).unwrap();
         assert_eq!(record["query"], "stray");
 
+        let letters = dead_letters(&lake).await;
+        let reasons: Vec<_> = letters.iter().map(|line| &line["reason"]).collect();
+        assert_eq!(reasons, ["invalid_json", "no_id"]);
+        assert!(letters.iter().all(|line| line["job_id"] == "fj-1"));
+    }
+
+    /// The lines of the only file of dead letters.
+    async fn dead_letters(lake: &Lake) -> Vec<serde_json::Value> {
         let store = lake.store().object_store();
         let folder = format!("_answerlake/dead_letters/app_id=st-1/dt={DAY}").into();
         let listed = store.list_with_delimiter(Some(&folder)).await.unwrap();
-        let bytes = store
-            .get(&listed.objects[0].location)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
-        let letters = String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap();
-        let reasons: Vec<serde_json::Value> = letters
+        assert_eq!(listed.objects.len(), 1);
+        let object = store.get(&listed.objects[0].location).await.unwrap();
+        let lines = zstd::decode_all(&object.bytes().await.unwrap()[..]).unwrap();
+        let lines = String::from_utf8(lines).unwrap();
+        lines
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["reason"].clone())
-            .collect();
-        assert_eq!(reasons, ["invalid_json", "no_id"]);
-        assert!(letters.contains("\"job_id\":\"fj-1\""));
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }

@@ -132,12 +132,15 @@ impl FragmentSource for std::vec::IntoIter<Fragment> {
 pub(crate) enum Decoded {
     /// The records of a block, and the memory that was admitted for them.
     Block {
-        fragment: u32,
+        fragment: Arc<Fragment>,
         block: DecodedBlock,
         admitted: Admitted,
     },
     /// A fragment has been read whole.
-    End { fragment: Fragment, records: u64 },
+    End {
+        fragment: Arc<Fragment>,
+        records: u64,
+    },
 }
 
 /// Decodes fragments on the pool, some blocks ahead, and gives them back in order.
@@ -153,7 +156,7 @@ pub(crate) struct DecodeAhead<'a, S> {
 }
 
 struct Reading {
-    fragment: Fragment,
+    fragment: Arc<Fragment>,
     blocks: BlockReader<Box<dyn Read>>,
     records: u64,
     /// Read, and not admitted yet.
@@ -162,12 +165,12 @@ struct Reading {
 
 enum Pending {
     Block {
-        fragment: u32,
+        fragment: Arc<Fragment>,
         result: mpsc::Receiver<Option<DecodedBlock>>,
         admitted: Admitted,
     },
     End {
-        fragment: Fragment,
+        fragment: Arc<Fragment>,
         records: u64,
     },
     Failed(PipelineError),
@@ -218,7 +221,8 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 })),
                 Ok(None) | Err(_) => Err(PipelineError::Threads {
                     reason: format!(
-                        "fragment {fragment} cannot be decoded: the program has a fault, please report it"
+                        "{} cannot be decoded: the program has a fault, please report it",
+                        fragment.origin
                     ),
                 }),
             },
@@ -238,8 +242,8 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                     match open(&fragment.path, self.reader.clone()) {
                         Ok(bytes) => {
                             self.reading = Some(Reading {
-                                fragment,
-                                blocks: BlockReader::new(bytes),
+                                fragment: Arc::new(fragment),
+                                blocks: self.decoder.blocks(bytes),
                                 records: 0,
                                 held_back: None,
                             });
@@ -256,7 +260,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
         };
         match next {
             Some(Ok(block)) => {
-                let cost = decode_cost(block.bytes.len());
+                let cost = decode_cost(&block);
                 let budget = &self.compute.memory.decode;
                 // Who has nothing to go on with waits; what others have admitted is given back without us.
                 let admitted = if self.pending.is_empty() {
@@ -267,15 +271,15 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                     reading.held_back = Some(block);
                     return false;
                 };
-                reading.records += block.records.len() as u64;
+                reading.records += block.record_count();
                 let (sender, result) = mpsc::sync_channel(1);
                 let decoder = Arc::clone(self.decoder);
-                let fragment = reading.fragment.number;
+                let fragment = Arc::clone(&reading.fragment);
+                let number = fragment.number;
                 self.compute.pool.spawn(move || {
                     // A panic would end the whole program; so it fails one window. Nobody waits for a result any more
                     // after an error; then it is dropped.
-                    let decoded =
-                        catch_unwind(AssertUnwindSafe(|| decoder.decode(block, fragment)));
+                    let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(block, number)));
                     drop(sender.send(decoded.ok()));
                 });
                 self.pending.push_back(Pending::Block {
@@ -314,7 +318,10 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
 }
 
 /// Opens a fragment, whatever it is compressed with: servers gzip a body that is a gzipped file already.
-fn open(path: &Path, reader: Option<Arc<WindowProgress>>) -> std::io::Result<Box<dyn Read>> {
+pub(crate) fn open(
+    path: &Path,
+    reader: Option<Arc<WindowProgress>>,
+) -> std::io::Result<Box<dyn Read>> {
     const GZIP: &[u8] = &[0x1F, 0x8B];
     const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
     // More layers are no server's doing.

@@ -34,6 +34,8 @@ mod content_hashes;
 mod assemble;
 // Records that go beside the tables.
 mod aside;
+// Records too large to be held, read from their fragment again.
+mod reread;
 // Promised, decoded, written: the books.
 mod reconcile;
 // How far a run is.

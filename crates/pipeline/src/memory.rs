@@ -7,7 +7,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use answerlake_load::WriterMemory;
-use answerlake_transform::frame::BLOCK_BYTES;
+use answerlake_transform::frame::{BLOCK_BYTES, RecordBlock};
 
 /// What decoding a block takes at most, in multiples of its bytes: they themselves, as much again in batches, and what
 /// their builders had in reserve.
@@ -54,9 +54,11 @@ impl MemoryShares {
     }
 }
 
-/// What decoding `bytes` of records takes.
-pub(crate) fn decode_cost(bytes: usize) -> u64 {
-    DECODE_FACTOR * bytes as u64
+/// What decoding a block takes.
+pub(crate) fn decode_cost(block: &RecordBlock) -> u64 {
+    // Its place among the rows, or a dead letter without its bytes.
+    const RECORD_COST: u64 = 256;
+    DECODE_FACTOR * block.bytes.len() as u64 + RECORD_COST * block.record_count()
 }
 
 /// So many bytes, taken and given back. Who waits is served in turn.

@@ -154,38 +154,30 @@ impl DeadLetter {
 }
 
 /// Ends the line of a letter with the record, a piece of it at a time, and a line feed. The record stands in `raw` as
-/// text, or in `raw_base64` when it is no UTF-8. Returns the record's size.
+/// text, or in `raw_base64` when it is no UTF-8.
 ///
 /// # Errors
 /// When the record cannot be read or the line cannot be written.
-pub fn write_raw(
-    mut record: impl Read,
-    is_utf8: bool,
-    line: &mut (impl Write + ?Sized),
-) -> io::Result<u64> {
+pub fn write_raw(mut record: impl Read, is_utf8: bool, line: &mut impl Write) -> io::Result<()> {
     if is_utf8 {
         line.write_all(b",\"raw\":\"")?;
-        let bytes = write_text(record, line)?;
-        line.write_all(b"\"}\n")?;
-        return Ok(bytes);
+        write_text(record, line)?;
+        return line.write_all(b"\"}\n");
     }
     line.write_all(b",\"raw_base64\":\"")?;
     let mut encoder = base64::write::EncoderWriter::new(&mut *line, &STANDARD);
-    let bytes = io::copy(&mut record, &mut encoder)?;
+    io::copy(&mut record, &mut encoder)?;
     encoder.finish()?;
     drop(encoder);
-    line.write_all(b"\"}\n")?;
-    Ok(bytes)
+    line.write_all(b"\"}\n")
 }
 
 /// Writes text as it stands inside the quotes of a JSON string.
-fn write_text(mut text: impl Read, out: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+fn write_text(mut text: impl Read, out: &mut impl Write) -> io::Result<()> {
     const PIECE_BYTES: u64 = 64 * 1024;
     let mut piece = Vec::new();
-    let mut total = 0;
     loop {
         let read = (&mut text).take(PIECE_BYTES).read_to_end(&mut piece)?;
-        total += read as u64;
         // A character may go on in the next piece.
         let whole = match std::str::from_utf8(&piece) {
             Ok(_) => piece.len(),
@@ -197,7 +189,7 @@ fn write_text(mut text: impl Read, out: &mut (impl Write + ?Sized)) -> io::Resul
         out.write_all(&quoted[1..quoted.len() - 1])?;
         piece.drain(..whole);
         if read == 0 {
-            return Ok(total);
+            return Ok(());
         }
     }
 }
@@ -232,8 +224,7 @@ mod tests {
         };
         let line = |raw: &[u8], is_utf8| {
             let mut line = letter.line_start(Some("fj-1"));
-            let bytes = write_raw(raw, is_utf8, &mut line).unwrap();
-            assert_eq!(bytes, raw.len() as u64);
+            write_raw(raw, is_utf8, &mut line).unwrap();
             String::from_utf8(line).unwrap()
         };
         assert_eq!(

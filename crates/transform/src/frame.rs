@@ -400,8 +400,13 @@ impl<R: Read> BlockReader<R> {
 
     /// Hands out the records delimited so far.
     fn take_block(&mut self) -> RecordBlock {
-        let rest = self.buffer.split_off(self.at);
-        let bytes = std::mem::replace(&mut self.buffer, rest);
+        // The smaller part is copied: a block keeps no more memory than it needs.
+        let bytes = if self.at < self.buffer.len() / 2 {
+            self.buffer.drain(..self.at).collect()
+        } else {
+            let rest = self.buffer.split_off(self.at);
+            std::mem::replace(&mut self.buffer, rest)
+        };
         let records = std::mem::take(&mut self.records);
         let block = RecordBlock {
             records_before: self.records_before,
