@@ -33,13 +33,14 @@ pub struct DecodeConfig {
     pub grain: Grain,
     /// How prompts are stored.
     pub prompt: PromptLayout,
-    /// A record larger than this, in bytes, becomes a dead letter. Default: 64 MiB.
+    /// A record larger than this, in bytes, becomes a dead letter. Default: 32 MiB.
     pub max_record_bytes: usize,
 }
 
 impl DecodeConfig {
-    /// 64 MiB: some 300 times the largest record the vendor documents.
-    pub const DEFAULT_MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
+    /// 32 MiB: some 150 times the largest record the vendor documents. A record takes several times its size while it
+    /// is decoded and written, and that must fit in the least memory a run may have.
+    pub const DEFAULT_MAX_RECORD_BYTES: usize = 32 * 1024 * 1024;
 }
 
 /// Which app records belong to.
@@ -768,6 +769,27 @@ mod tests {
             decode(config(), &[&record]).dead_letters[0].reason.code(),
             "invalid_json"
         );
+    }
+
+    #[test]
+    fn a_record_of_very_many_values_is_set_aside() {
+        let record = |values: usize| {
+            let tags = vec!["0"; values - 4].join(",");
+            format!(
+                r#"{{"_id":"a","event":"e","createdOn":"2025-06-28T10:00:00.000Z","tags":[{tags}]}}"#
+            )
+        };
+        let config = DecodeConfig {
+            app: AppAssignment::Fixed(AppId::try_new("st-9").unwrap()),
+            ..config()
+        };
+        let block = decode(config, &[&record(250_000), &record(250_001)]);
+        let letters: Vec<_> = block
+            .dead_letters
+            .iter()
+            .map(|letter| (letter.record, letter.reason.code()))
+            .collect();
+        assert_eq!(letters, [(2, "invalid_json")]);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use crate::digest::{ArrayHash, Hash, ObjectHash, hash_literal, hash_number, hash
 /// How deep arrays and objects may nest in a record.
 pub(crate) const MAX_DEPTH: u32 = 128;
 
+/// How many members and elements a record may have, at all levels: some 300 times what the vendor shows. Each may cost
+/// a hundred bytes of memory, however few it has in the text.
+const MAX_VALUES: u32 = 250_000;
+
 /// What is wrong with a text, and at which byte of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonError {
@@ -119,6 +123,8 @@ pub(crate) struct Parser<'a, 'b> {
     text: &'a str,
     at: usize,
     depth: u32,
+    /// Members and elements met, at all levels.
+    values: u32,
     arena: &'b mut Arena,
 }
 
@@ -128,6 +134,7 @@ impl<'a, 'b> Parser<'a, 'b> {
             text,
             at: 0,
             depth: 0,
+            values: 0,
             arena,
         }
     }
@@ -190,6 +197,7 @@ impl<'a, 'b> Parser<'a, 'b> {
                 if self.peek() != Some(b'"') {
                     return self.fail("a key in quotes");
                 }
+                self.count()?;
                 let (key, key_hash) = self.string()?;
                 self.expect(b':', "`:` after a key")?;
                 hash.add(key_hash, member(self, key)?);
@@ -212,6 +220,7 @@ impl<'a, 'b> Parser<'a, 'b> {
         let mut hash = ArrayHash::new();
         if self.peek() != Some(b']') {
             for index in 0.. {
+                self.count()?;
                 hash.add(element(self, index)?);
                 match self.peek() {
                     Some(b',') => self.at += 1,
@@ -221,6 +230,14 @@ impl<'a, 'b> Parser<'a, 'b> {
             }
         }
         Ok((self.close(start, Kind::Array), hash.finish()))
+    }
+
+    fn count(&mut self) -> Result<(), JsonError> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return self.fail("at most 250000 members and elements in a record");
+        }
+        Ok(())
     }
 
     fn open(&mut self, bracket: u8, expected: &'static str) -> Result<usize, JsonError> {
