@@ -32,5 +32,7 @@ mod terminal;
 mod init;
 // Arguments that are refused.
 mod usage;
+// Data made to exhaust memory.
+mod hostile;
 // Everything that is neither a run nor an ingest.
 mod commands;

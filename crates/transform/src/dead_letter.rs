@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use answerlake_model::PartitionKey;
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
@@ -158,18 +159,30 @@ impl DeadLetter {
 ///
 /// # Errors
 /// When the record cannot be read or the line cannot be written.
-pub fn write_raw(mut record: impl Read, is_utf8: bool, line: &mut impl Write) -> io::Result<()> {
+pub fn write_raw(record: impl Read, is_utf8: bool, line: &mut impl Write) -> io::Result<()> {
     if is_utf8 {
         line.write_all(b",\"raw\":\"")?;
         write_text(record, line)?;
         return line.write_all(b"\"}\n");
     }
     line.write_all(b",\"raw_base64\":\"")?;
-    let mut encoder = base64::write::EncoderWriter::new(&mut *line, &STANDARD);
-    io::copy(&mut record, &mut encoder)?;
-    encoder.finish()?;
-    drop(encoder);
+    write_base64(record, line)?;
     line.write_all(b"\"}\n")
+}
+
+fn write_base64(mut bytes: impl Read, out: &mut impl Write) -> io::Result<()> {
+    // Three bytes are four characters: only the last piece is padded.
+    const PIECE_BYTES: u64 = 3 * 16 * 1024;
+    let (mut piece, mut encoded) = (Vec::new(), String::new());
+    loop {
+        piece.clear();
+        if (&mut bytes).take(PIECE_BYTES).read_to_end(&mut piece)? == 0 {
+            return Ok(());
+        }
+        encoded.clear();
+        STANDARD.encode_string(&piece, &mut encoded);
+        out.write_all(encoded.as_bytes())?;
+    }
 }
 
 /// Writes text as it stands inside the quotes of a JSON string.
@@ -206,8 +219,6 @@ impl fmt::Display for DeadLetter {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-
     use super::*;
 
     #[test]
