@@ -29,8 +29,8 @@ check: $(VENV)/ready ## Format, lints, docs and tests: what CI runs
 long: $(VENV)/ready ## Many cases, big data, optimised: minutes
 	PROPTEST_CASES=20000 cargo test --release --workspace --no-fail-fast -- --include-ignored
 
-bench: ## Measure the stages on seeded data
-	cargo bench --bench stages
+bench: ## Measure the stages, and all of it end to end, on seeded data: a table
+	@cargo bench --quiet --bench stages
 
 dist: ## Build the program as it is shipped
 	cargo build --profile dist
