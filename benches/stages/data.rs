@@ -84,7 +84,7 @@ impl Input {
 
     /// The bytes of all fragments.
     pub(crate) fn read(&self) -> Vec<Vec<u8>> {
-        let read = self.fragments.iter().map(|path| std::fs::read(path));
+        let read = self.fragments.iter().map(std::fs::read);
         read.collect::<Result<_, _>>().unwrap()
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Sample {
 impl Measured {
     /// The head of the table; 98 columns wide.
     pub(crate) const HEADER: &str = "\
-bench       size         input MB      rows  samples      median        best   MB/s   rows/s  peak MiB";
+bench       size        input MB     rows  samples     median       best   MB/s   rows/s  peak MiB";
 
     /// Takes samples, after one to warm up.
     pub(crate) fn take(mut sample: impl FnMut() -> Sample) -> Self {
@@ -58,7 +58,7 @@ bench       size         input MB      rows  samples      median        best   M
         let seconds = median.as_secs_f64();
         let megabytes = input.bytes as f64 / 1e6;
         format!(
-            "{bench:<11} {:<11} {megabytes:>9.1} {:>9} {:>8} {:>11} {:>11} {:>6.0} {:>8.0} {:>9}",
+            "{bench:<11} {:<11} {megabytes:>8.1} {:>8} {:>8} {:>10} {:>10} {:>6.0} {:>8.0} {:>9}",
             input.size,
             self.rows,
             self.samples.len(),
