@@ -304,7 +304,11 @@ mod tests {
         let small = format!("\"{}\"", "é\\n".repeat(1_000));
         let large = format!("\"{}\"", "ü\\t".repeat(300_000));
         let fragment_text = format!("[{large},{small}]");
-        std::fs::write(&path, &fragment_text).unwrap();
+        std::fs::write(
+            &path,
+            zstd::encode_all(fragment_text.as_bytes(), 1).unwrap(),
+        )
+        .unwrap();
         let fragment = Fragment {
             number: 1,
             path,
@@ -402,7 +406,12 @@ mod tests {
                 is_utf8: true,
             });
             let error = aside.add_dead_letter(&letter(0, 1, raw), b"", &fragment);
-            assert!(error.is_err(), "{at}");
+            let source = std::error::Error::source(&error.unwrap_err()).map(ToString::to_string);
+            assert_eq!(
+                source.as_deref(),
+                Some("fragment 1 is not as it was before"),
+                "{at}"
+            );
         }
     }
 }

@@ -41,7 +41,8 @@ impl Reread {
         let mut bytes = (&mut open.bytes).take(record.bytes);
         read(&mut bytes)?;
         if skipped < before || bytes.limit() > 0 {
-            return Err(Error::other("the fragment is not as it was before"));
+            let reason = format!("{} is not as it was before", fragment.origin);
+            return Err(Error::other(reason));
         }
         open.at = record.at + record.bytes;
         self.open = Some(open);

@@ -786,6 +786,35 @@ mod tests {
     }
 
     #[test]
+    fn places_count_what_is_not_held() {
+        let space = " ".repeat(3_000);
+        let long = format!("\"{space}\"");
+        let error = |text: &str| {
+            let mut reader = BlockReader::new(text.as_bytes(), 100);
+            reader.block_bytes = 64;
+            let error = reader.find_map(Result::err).unwrap();
+            assert!(reader.next().is_none());
+            error
+        };
+        for before in [
+            format!("{space}[1,{long},{space}{long}]{space}"),
+            format!("{{\"items\":[{{}},{long}],\"rest\":{long}}}{space}"),
+        ] {
+            let error = error(&format!("{before}x"));
+            let FragmentError::TrailingData { at, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(at, before.len() as u64);
+        }
+        let cut = format!("[1,{long},{long}");
+        let error = error(&cut[..cut.len() - 10]);
+        let FragmentError::CutShort { records, bytes } = error else {
+            panic!("{error}");
+        };
+        assert_eq!((records, bytes), (2, cut.len() as u64 - 10));
+    }
+
+    #[test]
     fn a_block_holds_so_many_records_at_most() {
         let (records, _) = bounded(b"[0,0,0,0,0,0,,,,,,,0,0]", 100, 1 << 20);
         assert_eq!(records.len(), 14);
