@@ -22,6 +22,8 @@ mod examples;
 mod secrets;
 // Told to stop.
 mod stop;
+// Killed at any moment.
+mod killed;
 // Big data.
 mod size;
 // How much memory it takes.
