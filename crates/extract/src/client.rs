@@ -12,15 +12,16 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Response};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
-use url::{Host, Url};
+use url::Url;
 
 use crate::auth::Signer;
 use crate::config::ExtractConfig;
 use crate::error::{Answer, Call, Complaint, ExtractError};
+use crate::peer::{Proxies, is_loopback};
 use crate::rate_limit::CallLimiter;
 use crate::retry::{RetryPolicy, THROTTLED_AT_MOST};
 use crate::wire;
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     links: Client,
     /// The same for loopback addresses, without any proxy.
     loopback_links: Client,
+    proxies: Proxies,
     signer: Signer,
     limiter: CallLimiter,
     pub(crate) jobs: Semaphore,
@@ -126,6 +128,7 @@ impl ExportClient {
             api: http_client(&config, Route::to(host), Policy::none)?,
             links: http_client(&config, Route::Proxy, follow)?,
             loopback_links: http_client(&config, Route::Direct, follow)?,
+            proxies: Proxies::new(config.http.proxy.as_ref()),
             signer: Signer::new(&config.auth),
             limiter: CallLimiter::new(&config.rate),
             jobs: Semaphore::new(config.jobs.concurrency),
@@ -211,11 +214,12 @@ impl Shared {
     ) -> Result<Vec<u8>, ExtractError> {
         self.limiter.ready().await;
         let token = self.signer.token().await?;
+        let peer = || self.proxies.peer(&url);
         let request = match payload {
-            Payload::Nothing => self.api.get(url),
+            Payload::Nothing => self.api.get(url.clone()),
             Payload::Json(body) => self
                 .api
-                .post(url)
+                .post(url.clone())
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone()),
         };
@@ -225,7 +229,7 @@ impl Shared {
             .header("auth", header_value(&token)?)
             .send()
             .await
-            .map_err(|error| ExtractError::from_transport(call, error))?;
+            .map_err(|error| ExtractError::from_sending(call, peer(), error))?;
         let body = read_up_to(call, &mut response, LONGEST_API_ANSWER_BYTES).await?;
         debug!(%call, status = response.status().as_u16(), bytes = body.len(), "call answered");
         let answer = self.judge(&response, &body);
@@ -253,7 +257,7 @@ impl Shared {
             .header(ACCEPT_ENCODING, "gzip")
             .send()
             .await
-            .map_err(|error| ExtractError::from_transport(call, error))?;
+            .map_err(|error| ExtractError::from_sending(call, self.proxies.peer(link), error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -286,6 +290,12 @@ impl Shared {
             wire::complaint(body)
         } else if status.is_redirection() {
             Some(redirected(response))
+        } else if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            Some(Complaint {
+                message: "the proxy asks who you are: write user and password into its address"
+                    .to_owned(),
+                code: None,
+            })
         } else {
             wire::complaint_of_failure(body)
         };
@@ -389,18 +399,6 @@ impl Route {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
-        }
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
 fn follow() -> Policy {
     Policy::limited(MOST_REDIRECTS)
 }
@@ -461,6 +459,11 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, ExtractError> {
     if certificates.is_empty() {
         return Err(failed("it holds no certificate".into()));
     }
+    // By themselves first: else a certificate that is none looks like a machine without any.
+    plain_builder(Policy::none())
+        .tls_certs_only(certificates.clone())
+        .build()
+        .map_err(|error| failed(error.into()))?;
     Ok(certificates)
 }
 
@@ -646,26 +649,6 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_by_its_addresses() {
-        let loopback = |url: &str| is_loopback(&url.parse().unwrap());
-        for yes in [
-            "http://localhost:1/",
-            "http://a.localhost./",
-            "http://127.9.9.9/",
-            "http://[::1]/",
-        ] {
-            assert!(loopback(yes), "{yes}");
-        }
-        for no in [
-            "http://localhost.example.org/",
-            "http://128.0.0.1/",
-            "http://[::2]/",
-        ] {
-            assert!(!loopback(no), "{no}");
-        }
-    }
-
-    #[test]
     fn a_bad_file_of_certificates_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
@@ -718,8 +701,8 @@ mod tests {
         let error = client("https://host/").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no TLS client can be made: if this machine has no system certificates, install them or set \
-             `http.ca_file`"
+            "no TLS client can be made: if this machine has no system certificates, install them (often a package \
+             `ca-certificates`), or name a PEM file of them as `http.ca_file` or `--ca-file`"
         );
         client("http://127.0.0.1:1/").unwrap();
     }

@@ -43,9 +43,13 @@ impl ExtractConfig {
     }
 
     /// Finds what cannot work, before anything is sent.
-    pub(crate) fn check(&self) -> Result<(), ExtractError> {
+    ///
+    /// # Errors
+    /// [`ExtractError::Config`], which names the setting.
+    pub fn check(&self) -> Result<(), ExtractError> {
         self.source.check()?;
         self.auth.check()?;
+        self.http.check()?;
         let jobs = &self.jobs;
         if jobs.poll_min.is_zero() || jobs.poll_min > jobs.poll_max {
             return Err(ExtractError::config(
@@ -53,18 +57,24 @@ impl ExtractConfig {
                 "expected more than 0s and at most `jobs.poll_max`",
             ));
         }
-        at_least_one("jobs.concurrency", jobs.concurrency)?;
-        at_least_one("fetch.concurrency", self.fetch.concurrency)?;
-        at_least_one("rate.per_minute", self.rate.per_minute as usize)?;
-        at_least_one("rate.per_hour", self.rate.per_hour as usize)
+        within("jobs.concurrency", jobs.concurrency, MOST_AT_ONCE)?;
+        within("fetch.concurrency", self.fetch.concurrency, MOST_AT_ONCE)?;
+        within("rate.per_minute", self.rate.per_minute as usize, usize::MAX)?;
+        within("rate.per_hour", self.rate.per_hour as usize, usize::MAX)
     }
 }
 
-fn at_least_one(setting: &'static str, value: usize) -> Result<(), ExtractError> {
-    if value == 0 {
-        return Err(ExtractError::config(setting, "expected at least 1, got 0"));
-    }
-    Ok(())
+/// How many jobs or downloads may run at once at most: no source and no machine gains by more.
+const MOST_AT_ONCE: usize = 1_000;
+
+fn within(setting: &'static str, value: usize, most: usize) -> Result<(), ExtractError> {
+    let expected = match value {
+        0 => "at least 1".to_owned(),
+        _ if value > most => format!("at most {most}"),
+        _ => return Ok(()),
+    };
+    let reason = format!("expected {expected}, got {value}");
+    Err(ExtractError::config(setting, reason))
 }
 
 /// The app whose data is exported. Has no default.
@@ -195,6 +205,24 @@ pub struct HttpConfig {
     pub ca_file: Option<PathBuf>,
     /// How long making a connection may take. Default 10 s; zero means no limit.
     pub connect_timeout: Duration,
+}
+
+impl HttpConfig {
+    fn check(&self) -> Result<(), ExtractError> {
+        match &self.proxy {
+            // The address may hold a password, so of it only the scheme is shown.
+            Some(proxy) if !matches!(proxy.scheme(), "http" | "https") || !proxy.has_host() => {
+                Err(ExtractError::config(
+                    "http.proxy",
+                    format!(
+                        "expected `http://` or `https://` and a host, got `{}:`",
+                        proxy.scheme()
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for HttpConfig {

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use answerlake_model::{AppId, JobId};
 
+use crate::peer::Peer;
+use crate::tls;
+
 /// An error of whoever implements a trait of this crate.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -81,7 +84,8 @@ pub enum ExtractError {
     },
     /// No client for TLS can be made.
     #[error(
-        "no TLS client can be made: if this machine has no system certificates, install them or set `http.ca_file`"
+        "no TLS client can be made: if this machine has no system certificates, install them (often a package \
+         `ca-certificates`), or name a PEM file of them as `http.ca_file` or `--ca-file`"
     )]
     Tls {
         /// Why.
@@ -118,10 +122,36 @@ pub enum ExtractError {
         message: String,
     },
     /// No connection: the request was not sent.
-    #[error("{call}: no connection")]
+    #[error("{call}: no connection to {peer}")]
     Connect {
         /// What was to be asked.
         call: Call,
+        /// Who was to be connected to.
+        peer: Peer,
+        /// Why, without the address.
+        source: reqwest::Error,
+    },
+    /// No connection to the proxy, or none through it: the request was not sent.
+    #[error(
+        "{call}: the proxy `{}` failed, before `{}` was asked", peer.proxy.as_deref().unwrap_or_default(), peer.host
+    )]
+    Proxy {
+        /// What was to be asked.
+        call: Call,
+        /// Who was to be connected to, and the proxy.
+        peer: Peer,
+        /// Why, without the address.
+        source: reqwest::Error,
+    },
+    /// A connection, but no TLS on it: the request was not sent.
+    #[error("{call}: no TLS with {peer}: {advice}")]
+    Handshake {
+        /// What was to be asked.
+        call: Call,
+        /// Who was connected to.
+        peer: Peer,
+        /// What may be wrong, and what to do.
+        advice: &'static str,
         /// Why, without the address.
         source: reqwest::Error,
     },
@@ -334,13 +364,31 @@ impl ExtractError {
         }
     }
 
-    /// Drops the address from a transport error: it may be a signed link.
-    pub(crate) fn from_transport(call: &Call, error: reqwest::Error) -> Self {
+    /// An error of a request that was being sent. Drops the address from it: it may be a signed link.
+    pub(crate) fn from_sending(call: &Call, peer: Peer, error: reqwest::Error) -> Self {
+        if !error.is_connect() {
+            return Self::from_transport(call, error);
+        }
         let (call, source) = (call.clone(), error.without_url());
-        if source.is_connect() {
-            Self::Connect { call, source }
+        if let Some(advice) = tls::advice(&source) {
+            Self::Handshake {
+                call,
+                peer,
+                advice,
+                source,
+            }
+        } else if peer.is_proxy_alone() || is_about_tunnel(&source) {
+            Self::Proxy { call, peer, source }
         } else {
-            Self::Transport { call, source }
+            Self::Connect { call, peer, source }
+        }
+    }
+
+    /// An error of an answer on its way. Drops the address from it: it may be a signed link.
+    pub(crate) fn from_transport(call: &Call, error: reqwest::Error) -> Self {
+        Self::Transport {
+            call: call.clone(),
+            source: error.without_url(),
         }
     }
 
@@ -366,6 +414,7 @@ impl ExtractError {
         match self {
             Self::RetriesExhausted { source, .. } => source.is_retryable(),
             Self::Answered { .. } => self.is_transient(),
+            Self::Handshake { .. } => false,
             Self::JobStore { .. } => true,
             _ => self.kind() == ErrorKind::Source,
         }
@@ -377,6 +426,7 @@ impl ExtractError {
             // Redirects that lead in circles or nowhere will do so again.
             Self::Transport { source, .. } => !source.is_redirect() && !source.is_builder(),
             Self::Connect { .. }
+            | Self::Proxy { .. }
             | Self::Throttled { .. }
             | Self::Malformed { .. }
             | Self::FragmentCutShort { .. }
@@ -391,7 +441,10 @@ impl ExtractError {
     pub(crate) fn was_not_accepted(&self) -> bool {
         matches!(
             self,
-            Self::Connect { .. } | Self::Throttled { .. } | Self::Answered { status: 503, .. }
+            Self::Connect { .. }
+                | Self::Proxy { .. }
+                | Self::Throttled { .. }
+                | Self::Answered { status: 503, .. }
         )
     }
 
@@ -532,6 +585,19 @@ impl ExtractError {
             message,
         }
     }
+}
+
+/// Whether a proxy did not connect to the host that it was asked for.
+fn is_about_tunnel(error: &reqwest::Error) -> bool {
+    // The client's error for it is not public; its text is.
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.to_string().starts_with("tunnel error") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn speaks_of_rate_limit(message: &str) -> bool {

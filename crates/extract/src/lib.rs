@@ -46,6 +46,10 @@ pub mod config;
 mod auth;
 // One app's client: what all its requests share, and how one request is sent.
 pub mod client;
+// Who is at the other end: the host, or a proxy.
+mod peer;
+// Why there is no TLS, told by what the TLS library says.
+mod tls;
 // Keeps the calls of one app below the vendor's limits.
 mod rate_limit;
 // Repeats what may be repeated, and says how often it did.
@@ -70,6 +74,7 @@ pub use config::{
 pub use error::{BoxError, Call, ErrorKind, ExtractError};
 pub use fragment::{FetchedFragment, FragmentRef};
 pub use job::{ExportRequest, FinishedJob, JobRecord, JobStore};
+pub use peer::Peer;
 // The types of others that the settings are made of.
 pub use secrecy::SecretString;
 pub use url::Url;

@@ -77,10 +77,15 @@ impl LakeStore {
         };
         let folders = location::folders_of(files);
         run_blocking(move || {
-            let folders = folders.iter().map(|folder| root.join(folder.as_ref()));
-            for folder in folders.chain([root.to_path_buf()]) {
-                let synced = std::fs::File::open(&folder).and_then(|file| file.sync_all());
-                synced.map_err(LoadError::scratch("sync folder", &folder))?;
+            for folder in folders.iter().chain([&Path::default()]) {
+                let synced = std::fs::File::open(root.join(folder.as_ref()));
+                let synced = synced.and_then(|file| file.sync_all());
+                synced.map_err(|error| {
+                    LoadError::store("sync the folder", folder)(object_store::Error::Generic {
+                        store: "LocalFileSystem",
+                        source: error.into(),
+                    })
+                })?;
             }
             Ok(())
         })

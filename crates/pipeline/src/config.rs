@@ -15,7 +15,7 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use answerlake_extract::{EventFilter, ExtractConfig};
+use answerlake_extract::{EventFilter, ExtractConfig, ExtractError};
 use answerlake_load::Compression;
 use answerlake_model::{AppId, Grain};
 use answerlake_transform::PromptLayout;
@@ -158,6 +158,28 @@ impl PipelineConfig {
                     reason: error.message().to_owned(),
                 })?;
         raw.resolve(environment)
+            .map_err(|error| said_where(error, overrides))
+    }
+}
+
+/// Adds to a message about a setting where it was given, if that is not the pipeline file.
+fn said_where(error: PipelineError, overrides: &[Override]) -> PipelineError {
+    let (setting, reason) = match error {
+        PipelineError::InvalidSetting { setting, reason } => (setting, reason),
+        PipelineError::Extract(ExtractError::Config { setting, reason }) => {
+            (format!("`{setting}`"), reason)
+        }
+        other => return other,
+    };
+    let given = overrides
+        .iter()
+        .find(|given| setting == format!("`{}.{}`", given.setting.section, given.setting.key));
+    PipelineError::InvalidSetting {
+        setting: match given {
+            Some(given) => format!("{setting}, given as {}", given.origin),
+            None => setting,
+        },
+        reason,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong around the three stages; what goes wrong inside them is passed on.
 
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 
 use answerlake_extract::{ErrorKind, ExtractError};
@@ -33,7 +35,7 @@ pub enum PipelineError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The pipeline file is not as it should be.
     #[error("pipeline file `{}`, line {line}: {reason}", path.display())]
@@ -107,6 +109,16 @@ pub enum PipelineError {
         /// The path as it was given.
         pattern: String,
     },
+    /// A pattern for files to ingest is none.
+    #[error("`{pattern}` is no pattern, at character {position}: {reason}")]
+    InvalidPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// Where.
+        position: usize,
+    },
     /// Getting the fragments failed.
     #[error(transparent)]
     Extract(#[from] ExtractError),
@@ -115,6 +127,14 @@ pub enum PipelineError {
     Fragment {
         /// Which fragment, of which job or file.
         origin: String,
+        /// What is wrong with it.
+        source: FragmentError,
+    },
+    /// A file to ingest cannot be read as a fragment.
+    #[error("{}", path.display())]
+    FileAtHand {
+        /// The file.
+        path: PathBuf,
         /// What is wrong with it.
         source: FragmentError,
     },
@@ -179,7 +199,7 @@ pub enum PipelineError {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The threads that compute cannot be started, or one of them died.
     #[error("{reason}")]
@@ -229,7 +249,8 @@ impl PipelineError {
             | Self::TwoWaysToAuthenticate { .. }
             | Self::NoAuthentication
             | Self::InvalidRange { .. }
-            | Self::NothingToIngest { .. } => FailureKind::Configuration,
+            | Self::NothingToIngest { .. }
+            | Self::InvalidPattern { .. } => FailureKind::Configuration,
             Self::Extract(error) => match error.kind() {
                 ErrorKind::Configuration => FailureKind::Configuration,
                 ErrorKind::Refused => FailureKind::Refused,
@@ -237,7 +258,13 @@ impl PipelineError {
                 ErrorKind::Store => FailureKind::Lake,
                 ErrorKind::Local => FailureKind::Unexpected,
             },
+            // Its fragments lie in scratch.
+            Self::Fragment {
+                source: FragmentError::Read(_),
+                ..
+            } => FailureKind::Unexpected,
             Self::Fragment { .. }
+            | Self::FileAtHand { .. }
             | Self::WrongRecordCount { .. }
             | Self::Books { .. }
             | Self::Shrunk { .. }
@@ -247,7 +274,8 @@ impl PipelineError {
                 | LoadError::InvalidUrl { .. }
                 | LoadError::PinMismatch { .. },
             ) => FailureKind::Configuration,
-            Self::Load(LoadError::Scratch { .. })
+            Self::Scratch { source, .. } if is_no_such_folder(source) => FailureKind::Configuration,
+            Self::Load(LoadError::Scratch { .. } | LoadError::Encode { .. })
             | Self::Scratch { .. }
             | Self::Threads { .. }
             | Self::Unexpected { .. } => FailureKind::Unexpected,
@@ -259,6 +287,10 @@ impl PipelineError {
     /// Whether the same run may succeed later without anyone's doing.
     pub fn is_retryable(&self) -> bool {
         match self {
+            _ if is_disk_full(self) => true,
+            Self::Extract(ExtractError::JobStore { source, .. }) => {
+                source.downcast_ref().is_none_or(LoadError::is_retryable)
+            }
             Self::Extract(error) => error.is_retryable(),
             Self::Load(error) => error.is_retryable(),
             Self::Fragment { source, .. } => source.is_retryable(),
@@ -274,6 +306,7 @@ impl PipelineError {
 
     /// What to do about it, where that is not in the message.
     pub fn hint(&self) -> Option<String> {
+        let is_full = is_disk_full(self);
         Some(match self {
             Self::Usage { hint, .. } => return hint.clone(),
             Self::ToFillIn { flags, .. } => format!(
@@ -281,13 +314,34 @@ impl PipelineError {
                 Setting::TO_FILL_IN
             ),
             Self::Missing { .. } => "`answerlake init` writes a pipeline file with all settings, to be filled in".to_owned(),
+            _ if is_full && self.kind() == FailureKind::Lake => {
+                "the disk of the lake is full: make room on it and run again; nothing of what failed can be seen in the lake"
+                    .to_owned()
+            }
+            _ if is_full => {
+                "the disk of scratch is full: make room on it, or give a folder on another disk with --scratch or TMPDIR, \
+                 and run again"
+                    .to_owned()
+            }
             Self::TwoWaysToAuthenticate { .. } => {
                 "keep one of them: a ready token, or client id and client secret".to_owned()
             }
             Self::Load(LoadError::PinMismatch { .. }) => {
                 "use the lake's settings, or another --lake".to_owned()
             }
-            Self::Fragment { .. } => {
+            Self::Scratch { source, .. } if is_no_such_folder(source) => {
+                "make that folder, or give another with --scratch or TMPDIR: one that this user may write to, with room \
+                 for the fragments of a window"
+                    .to_owned()
+            }
+            Self::Load(LoadError::Open { .. }) => {
+                "give a folder with --lake that is there or can be made, and that this user may write to".to_owned()
+            }
+            Self::Fragment {
+                source: FragmentError::Read(_),
+                ..
+            } => return None,
+            Self::Fragment { .. } | Self::FileAtHand { .. } => {
                 "a fragment is a JSON array of records as the export API serves it, gzip or not".to_owned()
             }
             Self::Scratch { .. } | Self::Load(LoadError::Scratch { .. }) => {
@@ -311,8 +365,38 @@ impl PipelineError {
     }
 }
 
+/// Whether a folder is not there, or not for this user to write to.
+fn is_no_such_folder(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    [
+        NotADirectory,
+        NotFound,
+        PermissionDenied,
+        ReadOnlyFilesystem,
+    ]
+    .contains(&error.kind())
+}
+
+/// Whether a disk, or somebody's share of it, is full, however deep in the causes that stands.
+fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io_error = error.downcast_ref::<io::Error>();
+        if io_error.is_some_and(|error| [QuotaExceeded, StorageFull].contains(&error.kind())) {
+            return true;
+        }
+        // An I/O error shows what it wraps as itself, not as its cause.
+        cause = match io_error.map(io::Error::get_ref) {
+            Some(Some(wrapped)) => Some(wrapped),
+            _ => error.source(),
+        };
+    }
+    false
+}
+
 /// An error with all its causes, on one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use answerlake_load::OnCommitted;
 use answerlake_model::{AppId, PartitionKey};
-use answerlake_transform::AppAssignment;
+use answerlake_transform::{AppAssignment, FragmentError};
 use chrono::Utc;
 
 use crate::bridge::{Fragment, on_its_own_thread};
@@ -69,7 +69,9 @@ pub async fn ingest(
     let progress = context.progress.begin(None);
     progress.reading(bytes_fetched);
     let assembly = bench.assembly(app, None, None, fallback, folder.path(), &progress);
-    let assembled = on_its_own_thread(move || assembly.run(fragments.into_iter())).await?;
+    let assembled = on_its_own_thread(move || assembly.run(fragments.into_iter()))
+        .await
+        .map_err(of_file_at_hand)?;
     let books = reconcile(JobFacts::default(), &assembled)?;
     if context.stop.is_cancelled() {
         return Err(PipelineError::IngestStopped);
@@ -94,29 +96,62 @@ pub async fn ingest(
     Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
 }
 
-/// The files that the paths name.
+/// A file at hand is what it is: unlike a fragment of a job, it is not fetched again.
+fn of_file_at_hand(error: PipelineError) -> PipelineError {
+    match error {
+        PipelineError::Fragment {
+            origin,
+            source: FragmentError::Read(source),
+        } => PipelineError::ReadConfig {
+            path: origin.into(),
+            source,
+        },
+        PipelineError::Fragment { origin, source } => PipelineError::FileAtHand {
+            path: origin.into(),
+            source,
+        },
+        other => other,
+    }
+}
+
+/// The files that the paths name. None is passed over for not being readable.
 fn find(paths: &[String]) -> Result<Vec<PathBuf>, PipelineError> {
     let mut files = Vec::new();
     for pattern in paths {
-        let nothing = || PipelineError::NothingToIngest {
-            pattern: pattern.clone(),
-        };
         let path = Path::new(pattern);
         let found = if path.is_file() {
             vec![path.to_owned()]
         } else if path.is_dir() {
             files_in(path)?
         } else {
-            let matches = glob::glob(pattern).map_err(|_| nothing())?;
-            matches
-                .filter_map(Result::ok)
-                .filter(|path| path.is_file())
-                .collect()
+            files_like(pattern)?
         };
         if found.is_empty() {
-            return Err(nothing());
+            return Err(PipelineError::NothingToIngest {
+                pattern: pattern.clone(),
+            });
         }
         files.extend(found);
+    }
+    Ok(files)
+}
+
+/// The files that a pattern matches, by name.
+fn files_like(pattern: &str) -> Result<Vec<PathBuf>, PipelineError> {
+    let matches = glob::glob(pattern).map_err(|error| PipelineError::InvalidPattern {
+        pattern: pattern.to_owned(),
+        reason: error.msg,
+        position: error.pos,
+    })?;
+    let mut files = Vec::new();
+    for path in matches {
+        let path = path.map_err(|error| PipelineError::ReadConfig {
+            path: error.path().to_owned(),
+            source: error.into(),
+        })?;
+        if is_file(&path)? {
+            files.push(path);
+        }
     }
     Ok(files)
 }
@@ -139,10 +174,21 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PipelineError> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_file() && ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        if ENDINGS.iter().any(|ending| name.ends_with(ending)) && is_file(&path)? {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether it is a file; one that cannot be looked at, such as a link to nowhere, is an error.
+fn is_file(path: &Path) -> Result<bool, PipelineError> {
+    let metadata = path
+        .metadata()
+        .map_err(|source| PipelineError::ReadConfig {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(metadata.is_file())
 }

@@ -166,7 +166,7 @@ impl WindowRun<'_> {
         let forgotten = jobs.forget(&job.record).await;
         forgotten.map_err(|source| {
             ExtractError::JobStore {
-                action: "forget",
+                action: "forgotten",
                 source,
             }
             .into()

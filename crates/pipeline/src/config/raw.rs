@@ -12,7 +12,7 @@ use answerlake_model::{AppId, Grain};
 use answerlake_transform::PromptLayout;
 use serde::Deserialize;
 
-use super::values::{HumanBytes, HumanDuration, HumanTime, Written};
+use super::values::{HumanBytes, HumanDuration, HumanTime, ProxyUrl, Written, without_credentials};
 use super::{Environment, LakeConfig, OnShrink, PipelineConfig, RunConfig, WindowConfig};
 use crate::error::PipelineError;
 
@@ -55,7 +55,7 @@ struct RawAuth {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawHttp {
-    proxy: Option<Written<Url>>,
+    proxy: Option<Written<ProxyUrl>>,
     ca_file: Option<PathBuf>,
     connect_timeout: Option<Written<HumanDuration>>,
 }
@@ -172,7 +172,13 @@ impl RawConfig {
             None => None,
             Some(host) => {
                 let host = host.parse::<Url>().map_err(|error| {
-                    invalid("source.host", format!("expected a URL such as `https://platform.kore.ai`, got `{host}`: {error}"))
+                    invalid(
+                        "source.host",
+                        format!(
+                            "expected a URL such as `https://platform.kore.ai`, got `{}`: {error}",
+                            without_credentials(&host)
+                        ),
+                    )
                 })?;
                 let app_id = app_id.clone().ok_or(PipelineError::Missing {
                     setting: "source.app_id",
@@ -187,9 +193,9 @@ impl RawConfig {
                     },
                     auth,
                 );
-                Some(ExtractConfig {
+                let extract = ExtractConfig {
                     http: HttpConfig {
-                        proxy: self.http.proxy.map(|url| url.0),
+                        proxy: self.http.proxy.map(|url| url.0.0),
                         ca_file: self.http.ca_file,
                         connect_timeout: duration(
                             self.http.connect_timeout,
@@ -213,7 +219,9 @@ impl RawConfig {
                         per_hour: self.rate.per_hour.map_or(defaults.rate.per_hour, |n| n.0),
                     },
                     ..defaults
-                })
+                };
+                extract.check()?;
+                Some(extract)
             }
         };
         Ok(PipelineConfig {
@@ -424,8 +432,12 @@ impl RawRun {
             ));
         }
         let threads = self.threads.map(|threads| threads.0);
-        if threads == Some(0) {
-            return Err(invalid("run.threads", "expected at least 1, got 0"));
+        // Starting more takes longer than they could ever save.
+        if let Some(threads) = threads.filter(|threads| !(1..=1024).contains(threads)) {
+            return Err(invalid(
+                "run.threads",
+                format!("expected 1 to 1024, got {threads}"),
+            ));
         }
         Ok(RunConfig {
             memory,

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use answerlake_extract::Url;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
@@ -38,7 +39,7 @@ where
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         text.parse()
             .map(Written)
-            .map_err(|error| E::custom(format!("{error}, got `{text}`")))
+            .map_err(|error| E::custom(format!("{error}, got `{}`", without_credentials(text))))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
@@ -47,6 +48,27 @@ where
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
         self.visit_str(if value { "true" } else { "false" })
+    }
+}
+
+/// A value as messages show it: of an address that may hold a user and a password, only what stands behind them.
+pub(super) fn without_credentials(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => text.to_owned(),
+    }
+}
+
+/// The address of a proxy. Where it connects, and whether with a password, is not looked at here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ProxyUrl(pub(super) Url);
+
+impl FromStr for ProxyUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.parse().map(Self);
+        parsed.map_err(|error| format!("expected a URL such as `http://proxy:3128`: {error}"))
     }
 }
 
