@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::EmulatorConfig;
-use crate::faults::{Faults, On};
+use crate::faults::{FaultKind, Faults, On};
 use crate::jobs::{Entry, Jobs};
 use crate::records::{Dataset, JsonWriter, Slot, Tally, ceil_ms};
 use answer::Answer;
@@ -315,7 +315,10 @@ async fn serve(api: Arc<Api>, ask: Ask, request: Request) -> Response {
             .await
             .unwrap_or_else(|refusal: Answer| refusal),
     };
-    answer.send(pace)
+    match fault {
+        Some(FaultKind::CutText { after }) => answer.cut(after).send(pace),
+        _ => answer.send(pace),
+    }
 }
 
 impl Ask {
@@ -339,7 +342,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::{DataConfig, Fault, FaultKind, JobShape};
+    use crate::{DataConfig, Fault, JobShape};
 
     /// An answer as it came over the wire.
     struct Got {
@@ -644,6 +647,8 @@ mod tests {
                 fault(On::Job, 0, 1, FaultKind::WrongRecordCount),
                 fault(On::Job, 1, 1, FaultKind::JobFailed("FAILED".to_owned())),
                 fault(On::Job, 2, 1, FaultKind::JobTimedOut),
+                fault(On::Job, 3, 1, FaultKind::WrongFileCount),
+                fault(On::Job, 4, 1, FaultKind::WrongTotal),
                 fault(
                     On::Export,
                     5,
@@ -684,6 +689,10 @@ mod tests {
         assert_eq!(wrong["analyticsFragments"][1]["recordCount"], 151);
         assert_eq!(look(&emulator, id).await.json()["status"], "FAILED");
         assert_eq!(look(&emulator, id).await.json()["timedOut"], true);
+        assert_eq!(look(&emulator, id).await.json()["store"]["totalFiles"], 3);
+        let wrong = look(&emulator, id).await.json();
+        assert_eq!(wrong["store"]["totalRecords"], 301);
+        assert_eq!(wrong["analyticsFragments"][1]["recordCount"], 150);
         assert_eq!(look(&emulator, id).await.json()["status"], "SUCCESS");
         let stuck = job(&emulator, DAY).await;
         assert_eq!(
@@ -700,6 +709,7 @@ mod tests {
                 fault(On::Fragment, 1, 1, FaultKind::ExpiredLink),
                 fault(On::Fragment, 2, 1, FaultKind::WrongRecordCount),
                 fault(On::Fragment, 3, 1, FaultKind::CutBody { after: 0 }),
+                fault(On::Fragment, 4, 1, FaultKind::CutText { after: 900 }),
             ],
             ..config()
         };
@@ -712,6 +722,11 @@ mod tests {
         let short = fetch(&emulator, &target).await.json();
         assert_eq!(short.as_array().unwrap().len(), 149);
         assert_eq!(fetch(&emulator, &target).await.body.len(), 0);
+        let cut = fetch(&emulator, &target).await;
+        assert_eq!(
+            (cut.header("content-length"), cut.body.len()),
+            (Some("900"), 900)
+        );
         let whole = fetch(&emulator, &target).await;
         assert_eq!(whole.body.len(), promised);
         assert_eq!(whole.json().as_array().unwrap().len(), 150);

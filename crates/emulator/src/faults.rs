@@ -67,6 +67,16 @@ pub enum FaultKind {
     /// On a job: its last fragment and the total promise one record more than there is, once it is finished. On a
     /// fragment: the last record is missing. Nothing on an export.
     WrongRecordCount,
+    /// On a job: it promises one file more than it lists, once it is finished. Nothing on an export or a fragment.
+    WrongFileCount,
+    /// On a job: its total promises one record more than its fragments do, once it is finished. Nothing on an export
+    /// or a fragment.
+    WrongTotal,
+    /// The answer ends after so many bytes of its body, and says that this is all of it.
+    CutText {
+        /// Bytes of the body that are sent.
+        after: usize,
+    },
     /// On an export: the job that it starts has a record twice and another not at all, as paging over moving data
     /// gives it; its counts are right. The first record of the second fragment gives way to the last of the first,
     /// in a single file the second record to the first. Nothing on a job or a fragment, or with fewer than two

@@ -64,9 +64,19 @@ pub(crate) struct Look {
     pub(crate) finished: bool,
     /// Download links of the job's files, in their order.
     pub(crate) links: Vec<String>,
-    /// Records promised beyond those there are.
-    pub(crate) excess: usize,
+    pub(crate) excess: Excess,
     pub(crate) broken: Option<Broken>,
+}
+
+/// What a job promises beyond what there is.
+#[derive(Debug, Default)]
+pub(crate) struct Excess {
+    /// Records of its last fragment.
+    pub(crate) records: usize,
+    /// Records of its total, beside those.
+    pub(crate) total: usize,
+    /// Files.
+    pub(crate) files: usize,
 }
 
 /// Whose jobs they are, how they are cut into files, and how long they take.
@@ -176,7 +186,7 @@ impl Job {
 
     fn fragments_answer(&self, look: &Look) -> JobAnswer<'_> {
         let several = self.files.len() > 1;
-        let records = self.entries.len() + look.excess;
+        let records = self.entries.len() + look.excess.records + look.excess.total;
         let mut answer = self.head("SUCCESS", 100, false);
         answer.message = format!(
             "ANALYTICS DATA JSON Export Completed - {} file(s) with {records} total records",
@@ -200,13 +210,18 @@ impl Job {
                     file_id: &file.file_id,
                     file_name: &file.file_name,
                     file_url: link.clone(),
-                    record_count: file.entries.len() + if place == last { look.excess } else { 0 },
+                    record_count: file.entries.len()
+                        + if place == last {
+                            look.excess.records
+                        } else {
+                            0
+                        },
                 })
                 .collect(),
         );
         answer.store = Some(Store {
             url_params: url_params(self.end_ms()),
-            total_files: Some(self.files.len()),
+            total_files: Some(self.files.len() + look.excess.files),
             total_records: Some(records),
         });
         answer

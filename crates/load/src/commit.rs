@@ -169,7 +169,12 @@ impl Lake {
                 tracing::warn!(partition = %key, revision = broken.revision, missing = ?broken.missing, "broken revision is replaced");
             }
             let draft = Draft::new(settled.as_ref(), &proposal);
-            self.stage(&draft).await?;
+            if let Err(error) = self.stage(&draft).await {
+                // No revision names them, and where the disk is full the next run needs their room. What cannot be
+                // deleted now is cleared by its age.
+                let _ = self.delete_staging(&draft.manifest).await;
+                return Err(error);
+            }
             match self.create_revision(key, &draft.manifest).await? {
                 Created::Ours => {
                     self.publish(key, &draft.manifest).await?;

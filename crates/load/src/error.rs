@@ -158,6 +158,14 @@ impl LoadError {
         }
     }
 
+    /// Whether the lake lies where this machine does not let us write.
+    pub fn is_not_allowed(&self) -> bool {
+        match self {
+            Self::Store { source, .. } | Self::Undecided { source, .. } => is_not_allowed(source),
+            _ => false,
+        }
+    }
+
     /// Adds what was tried on which object.
     pub(crate) fn store(
         action: &'static str,
@@ -190,8 +198,21 @@ impl LoadError {
 
 fn is_transient(error: &object_store::Error) -> bool {
     use object_store::Error;
-    // `Generic` is what a store answers when its own retries came to an end.
-    matches!(error, Error::Generic { .. } | Error::JoinError { .. })
+    // `Generic` is what a store answers when its own retries came to an end; a local one also for what will not pass.
+    matches!(error, Error::Generic { .. } | Error::JoinError { .. }) && !is_not_allowed(error)
+}
+
+/// Whether this machine does not let us write, or read, there.
+fn is_not_allowed(error: &object_store::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return [NotADirectory, PermissionDenied, ReadOnlyFilesystem].contains(&error.kind());
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether the store understood and will not do it, so that asking again is of no use.

@@ -235,6 +235,9 @@ pub enum FailureKind {
     Configuration,
 }
 
+const LAKE_FOLDER: &str =
+    "give a folder with --lake that is there or can be made, and that this user may write to";
+
 impl PipelineError {
     /// Who has to do something about it.
     pub fn kind(&self) -> FailureKind {
@@ -304,6 +307,15 @@ impl PipelineError {
         }
     }
 
+    /// The lake's error, if it is one: jobs in flight are kept in the lake, too.
+    fn load_error(&self) -> Option<&LoadError> {
+        match self {
+            Self::Load(error) => Some(error),
+            Self::Extract(ExtractError::JobStore { source, .. }) => source.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// What to do about it, where that is not in the message.
     pub fn hint(&self) -> Option<String> {
         let is_full = is_disk_full(self);
@@ -334,8 +346,9 @@ impl PipelineError {
                  for the fragments of a window"
                     .to_owned()
             }
-            Self::Load(LoadError::Open { .. }) => {
-                "give a folder with --lake that is there or can be made, and that this user may write to".to_owned()
+            Self::Load(LoadError::Open { .. }) => LAKE_FOLDER.to_owned(),
+            _ if self.load_error().is_some_and(LoadError::is_not_allowed) => {
+                LAKE_FOLDER.to_owned()
             }
             Self::Fragment {
                 source: FragmentError::Read(_),

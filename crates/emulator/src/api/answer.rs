@@ -66,6 +66,12 @@ impl Answer {
         self
     }
 
+    /// The same, with no more of its body than that.
+    pub(super) fn cut(mut self, after: usize) -> Self {
+        self.body.truncate(after);
+        self
+    }
+
     /// The answer as axum sends it.
     pub(super) fn send(self, pace: Pace) -> Response<Body> {
         let mut response = Response::new(Body::empty());

@@ -14,7 +14,7 @@ use super::answer::{Answer, Pace};
 use super::export_request::ExportRequest;
 use crate::config::JobShape;
 use crate::faults::FaultKind;
-use crate::jobs::{Broken, Job, JobSpec, Look};
+use crate::jobs::{Broken, Excess, Job, JobSpec, Look};
 use crate::records::{JsonWriter, ceil_ms};
 
 /// Bytes of a request's body that are read at most.
@@ -62,7 +62,10 @@ pub(super) fn fault_answer(fault: &FaultKind) -> Option<Answer> {
         FaultKind::ExpiredLink => Some(Answer::refusal(403, "The link has expired", 403)),
         FaultKind::Html => Some(Answer::raw(200, "text/html; charset=utf-8", WEB_PAGE)),
         FaultKind::CutBody { .. }
+        | FaultKind::CutText { .. }
         | FaultKind::WrongRecordCount
+        | FaultKind::WrongFileCount
+        | FaultKind::WrongTotal
         | FaultKind::RepeatRecord
         | FaultKind::JobFailed(_)
         | FaultKind::JobTimedOut => None,
@@ -234,7 +237,11 @@ fn look(api: &Api, job: &Arc<Job>, fault: Option<&FaultKind>) -> Look {
     Look {
         finished,
         links,
-        excess: usize::from(matches!(fault, Some(FaultKind::WrongRecordCount))),
+        excess: Excess {
+            records: usize::from(matches!(fault, Some(FaultKind::WrongRecordCount))),
+            total: usize::from(matches!(fault, Some(FaultKind::WrongTotal))),
+            files: usize::from(matches!(fault, Some(FaultKind::WrongFileCount))),
+        },
         broken: broken(fault),
     }
 }
