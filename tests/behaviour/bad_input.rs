@@ -2,7 +2,7 @@
 
 use answerlake_emulator::{Fault, FaultKind, On};
 
-use crate::support::{Place, setup};
+use crate::support::{Place, closed_port, setup};
 
 #[test]
 fn a_wrong_token_is_refused_naming_both_scopes() {
@@ -54,14 +54,9 @@ fn a_wrong_app_is_refused() {
 #[test]
 fn a_server_that_is_not_there_is_a_failure_of_the_source() {
     let setup = setup("no-server", |_| {});
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port();
     let failure = setup
         .run()
-        .with("--host", &format!("http://127.0.0.1:{port}"))
+        .with("--host", &format!("http://127.0.0.1:{}", closed_port()))
         .with("--retries", "0")
         .fails(5);
     assert!(failure.retryable);

@@ -12,6 +12,8 @@ mod faults;
 mod shrink;
 // What a user does wrong.
 mod bad_input;
+// Proxies and certificates.
+mod network;
 // Fragments at hand.
 mod ingest;
 // The lake as DuckDB reads it.

@@ -4,6 +4,8 @@
 mod lake;
 // A folder of a test, and the program run in it.
 mod program;
+// What stands between the program and its source.
+mod network;
 // The rows that records should become, worked out anew from `TABLES.md`.
 pub(crate) mod truth;
 
@@ -15,6 +17,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use lake::{Lake, TABLES, files_below};
+pub(crate) use network::{Certificate, Relay};
 pub(crate) use program::{Outcome, Place, Program, error_of, python, repository};
 
 /// An emulated source, its folder beside it.
@@ -47,6 +50,14 @@ pub(crate) fn time(text: &str) -> DateTime<Utc> {
 /// An instant as the vendor writes it.
 pub(crate) fn iso(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// A port of this machine where nobody listens: one that was free a moment ago.
+pub(crate) fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port()
 }
 
 impl Source {
