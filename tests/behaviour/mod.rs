@@ -12,6 +12,8 @@ mod faults;
 mod shrink;
 // What a user does wrong.
 mod bad_input;
+// Disks that are full or may not be written to.
+mod disks;
 // Proxies and certificates.
 mod network;
 // Fragments at hand.

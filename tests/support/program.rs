@@ -203,15 +203,8 @@ impl Program {
     #[track_caller]
     pub(crate) fn fails(&self, code: i32) -> Failure {
         let outcome = self.ends(code);
-        let result = outcome.json();
-        assert_eq!(result["status"], "failed", "{result}");
-        let retryable = result["retryable"].as_bool();
-        let error = error_of(&result);
-        assert!(!error.is_empty(), "no error text: {result}");
-        Failure {
-            error,
-            retryable: retryable.unwrap_or_else(|| panic!("`retryable` is no bool: {result}")),
-        }
+        assert_eq!(outcome.json()["status"], "failed", "{outcome:?}");
+        outcome.failure()
     }
 }
 
@@ -228,7 +221,19 @@ fn peak_memory(status: &str) -> Option<u64> {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: String,
+    /// What to do about it; empty where the error says it.
+    pub(crate) hint: String,
     pub(crate) retryable: bool,
+}
+
+impl Failure {
+    #[track_caller]
+    pub(crate) fn assert_says(&self, parts: &[&str]) {
+        for part in parts {
+            let says = self.error.contains(part) || self.hint.contains(part);
+            assert!(says, "`{part}` is not in {self:?}");
+        }
+    }
 }
 
 /// All error texts of a result, of the run and of its partitions, each once.
@@ -250,6 +255,20 @@ impl Outcome {
         let line = self.stdout.lines().next_back().unwrap_or_default();
         serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.stdout, self.stderr))
+    }
+
+    /// What its result says of the failure.
+    #[track_caller]
+    pub(crate) fn failure(&self) -> Failure {
+        let result = self.json();
+        let error = error_of(&result);
+        assert!(!error.is_empty(), "no error text: {result}");
+        let retryable = result["retryable"].as_bool();
+        Failure {
+            error,
+            hint: result["hint"].as_str().unwrap_or_default().to_owned(),
+            retryable: retryable.unwrap_or_else(|| panic!("`retryable` is no bool: {result}")),
+        }
     }
 }
 
