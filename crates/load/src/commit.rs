@@ -169,13 +169,16 @@ impl Lake {
                 tracing::warn!(partition = %key, revision = broken.revision, missing = ?broken.missing, "broken revision is replaced");
             }
             let draft = Draft::new(settled.as_ref(), &proposal);
-            if let Err(error) = self.stage(&draft).await {
-                // No revision names them, and where the disk is full the next run needs their room. What cannot be
-                // deleted now is cleared by its age.
+            let created = match self.stage(&draft).await {
+                Ok(()) => self.create_revision(key, &draft.manifest).await,
+                Err(error) => Err(error),
+            };
+            if let Err(LoadError::Store { .. } | LoadError::Scratch { .. }) = created {
+                // No revision names what was staged, and where the disk is full the next run needs its room. What
+                // cannot be deleted now is cleared by its age.
                 let _ = self.delete_staging(&draft.manifest).await;
-                return Err(error);
             }
-            match self.create_revision(key, &draft.manifest).await? {
+            match created? {
                 Created::Ours => {
                     self.publish(key, &draft.manifest).await?;
                     let outcome = draft.committed();

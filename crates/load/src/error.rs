@@ -205,18 +205,25 @@ fn is_transient(error: &object_store::Error) -> bool {
 /// Whether this machine does not let us write, or read, there.
 fn is_not_allowed(error: &object_store::Error) -> bool {
     use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    local_kind(error)
+        .is_some_and(|kind| [NotADirectory, PermissionDenied, ReadOnlyFilesystem].contains(&kind))
+}
+
+/// What the disk said, where the store is one.
+fn local_kind(error: &object_store::Error) -> Option<io::ErrorKind> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return [NotADirectory, PermissionDenied, ReadOnlyFilesystem].contains(&error.kind());
+            return Some(error.kind());
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Whether the store understood and will not do it, so that asking again is of no use.
 pub(crate) fn is_refusal(error: &object_store::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
     use object_store::Error;
     matches!(
         error,
@@ -224,7 +231,8 @@ pub(crate) fn is_refusal(error: &object_store::Error) -> bool {
             | Error::Unauthenticated { .. }
             | Error::NotSupported { .. }
             | Error::NotImplemented { .. }
-    )
+    ) || is_not_allowed(error)
+        || local_kind(error).is_some_and(|kind| [QuotaExceeded, StorageFull].contains(&kind))
 }
 
 /// A setting that differs between the lake's pin and a run.

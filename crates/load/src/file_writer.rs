@@ -189,15 +189,17 @@ impl DataFileWriter {
     /// When the scratch file cannot be written.
     pub fn close(mut self) -> Result<FinishedFile, LoadError> {
         self.end_row_group()?;
-        let file = self
-            .writer
-            .into_inner()
+        // `into_inner` would do as well, but makes text of what the disk says: that it is full has to be known.
+        self.writer
+            .finish()
             .map_err(LoadError::encode(self.table))?;
+        let file = self.writer.inner_mut();
+        let sha256 = std::mem::take(&mut file.sha256);
         Ok(FinishedFile {
             scratch: self.scratch,
             rows: self.rows,
             bytes: file.bytes,
-            sha256: hex::encode(file.sha256.finalize()),
+            sha256: hex::encode(sha256.finalize()),
         })
     }
 
