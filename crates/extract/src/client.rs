@@ -120,6 +120,7 @@ impl ExportClient {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration).
     pub fn try_new(config: ExtractConfig) -> Result<Self, ExtractError> {
         config.check()?;
+        config.auth.check_file()?;
         let host = &config.source.host;
         if host.scheme() == "http" && !is_loopback(host) {
             warn!(%host, "tokens will be sent without encryption");

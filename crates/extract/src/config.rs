@@ -169,6 +169,21 @@ impl AuthConfig {
     /// The usual subject of a signed token.
     pub const SUBJECT: &str = "answerlake";
 
+    /// Whether the file of a token can be read now; it is read again for each request.
+    pub(crate) fn check_file(&self) -> Result<(), ExtractError> {
+        match self {
+            Self::TokenFile(path) => {
+                std::fs::read(path)
+                    .map(drop)
+                    .map_err(|source| ExtractError::TokenFile {
+                        path: path.clone(),
+                        source,
+                    })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), ExtractError> {
         let Self::Signed {
             client_id,

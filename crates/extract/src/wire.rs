@@ -34,6 +34,10 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, String> {
     match serde_json::from_slice(without_bom(body)) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err("expected a JSON object".into()),
+        // Of a proxy, a login or a firewall, mostly.
+        Err(_) if without_bom(body).trim_ascii_start().starts_with(b"<") => {
+            Err("expected a JSON object, got a web page".into())
+        }
         Err(error) => Err(format!("expected a JSON object: {error}")),
     }
 }
@@ -100,7 +104,11 @@ impl JobReply {
         let timed_out = members.get("timedOut") == Some(&Value::Bool(true));
         let store = |key: &str| count(members.get("store").and_then(|store| store.get(key)));
         Ok(Self {
-            status: masked(status),
+            status: if timed_out {
+                format!("{}, timed out", masked(status))
+            } else {
+                masked(status)
+            },
             state: if timed_out {
                 JobState::Failed
             } else {
@@ -410,6 +418,10 @@ mod tests {
             "`_id` is missing or no string"
         );
         assert_eq!(fault("[]"), "expected a JSON object");
+        assert_eq!(
+            fault("\n<!DOCTYPE html>"),
+            "expected a JSON object, got a web page"
+        );
         assert!(
             started_job(br#"{"_id": "../x"}"#)
                 .unwrap_err()

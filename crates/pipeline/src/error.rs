@@ -354,7 +354,7 @@ impl PipelineError {
                 source: FragmentError::Read(_),
                 ..
             } => return None,
-            Self::Fragment { .. } | Self::FileAtHand { .. } => {
+            Self::FileAtHand { .. } => {
                 "a fragment is a JSON array of records as the export API serves it, gzip or not".to_owned()
             }
             Self::Scratch { .. } | Self::Load(LoadError::Scratch { .. }) => {
@@ -370,7 +370,7 @@ impl PipelineError {
                 "ingest into another --lake: records are not joined with those of a committed partition"
                     .to_owned()
             }
-            Self::WrongRecordCount { .. } | Self::Books { .. } => {
+            Self::Fragment { .. } | Self::WrongRecordCount { .. } | Self::Books { .. } => {
                 "run again: the export is asked for anew".to_owned()
             }
             _ => return None,
