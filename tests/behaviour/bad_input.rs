@@ -286,7 +286,7 @@ fn a_source_that_fails() {
             "wrong recordCount",
             On::Job,
             FaultKind::WrongRecordCount,
-            &["fragment 2 of job `", "expected 12 records, got 11"],
+            &["fragment 2 of job `", "expected 13 records, got 12"],
         ),
         (
             "wrong totalFiles",
@@ -298,7 +298,7 @@ fn a_source_that_fails() {
             "wrong totalRecords",
             On::Job,
             FaultKind::WrongTotal,
-            &["promises 32 records", "hold 31"],
+            &["promises 33 records", "hold 32"],
         ),
     ];
     for (what, on, kind, says) in cases {

@@ -37,7 +37,7 @@ impl fmt::Display for Peer {
 /// The proxies that requests go through.
 pub(crate) enum Proxies {
     Settings(Url),
-    Environment(Matcher),
+    Environment(Box<Matcher>),
 }
 
 impl Proxies {
@@ -45,7 +45,7 @@ impl Proxies {
     pub(crate) fn new(settings: Option<&Url>) -> Self {
         match settings {
             Some(proxy) => Self::Settings(proxy.clone()),
-            None => Self::Environment(Matcher::from_system()),
+            None => Self::Environment(Box::new(Matcher::from_system())),
         }
     }
 
@@ -135,7 +135,7 @@ mod tests {
             .https("http://user:hush@proxy:3128")
             .no("inside.example.org")
             .build();
-        let proxies = Proxies::Environment(matcher);
+        let proxies = Proxies::Environment(Box::new(matcher));
         let peer = |url: &str| proxies.peer(&url.parse().unwrap()).to_string();
         assert_eq!(
             peer("https://host/"),

@@ -47,7 +47,7 @@ pub(crate) struct Assembled {
     /// What is wrong with the first record that was set aside.
     pub(crate) first_dead_letter: Option<String>,
     /// The folders that the files lie in; they go with it.
-    pub(crate) folders: Vec<TempDir>,
+    pub(crate) folders: Vec<Arc<TempDir>>,
 }
 
 /// A partition, assembled.

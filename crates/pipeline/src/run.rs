@@ -212,7 +212,9 @@ impl WindowRun<'_> {
     /// Downloads and assembles at once.
     async fn assemble(&self, job: &FinishedJob) -> Result<(Assembled, JobBooks), PipelineError> {
         let window = self.planned.window;
-        let folder = self.bench.scratch.subfolder()?;
+        // Held on both sides, and so to the end of both: where the run stops, the thread may still be reading from it,
+        // and where the thread fails, downloads are still being written.
+        let folder = Arc::new(self.bench.scratch.subfolder()?);
         let (ready, receiver) = tokio::sync::mpsc::channel(FRAGMENTS_AHEAD);
         let job_id = job.record.job_id.to_string();
         let (first, _) = &self.planned.partitions[0];
@@ -230,15 +232,16 @@ impl WindowRun<'_> {
         };
         let path = folder.path().to_owned();
         self.progress.loading(job);
+        let held = Arc::clone(&folder);
         let assembling = on_its_own_thread(move || {
-            // Held to the end: where the run stops, the thread may still be reading from it.
-            let folder = folder;
-            assembly.run(downloads).map(|assembled| (assembled, folder))
+            let assembled = assembly.run(downloads);
+            drop(held);
+            assembled
         });
         let (fetched, assembled) =
             tokio::join!(self.client.fetch_fragments(job, &path, ready), assembling);
 
-        let (mut assembled, folder) = match (fetched, assembled) {
+        let mut assembled = match (fetched, assembled) {
             // The download stopped because nobody reads it any more; why, the reader knows.
             (Err(ExtractError::ReceiverGone) | Ok(()), Err(error)) => {
                 return Err(error);
