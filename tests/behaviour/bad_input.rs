@@ -44,6 +44,7 @@ fn for_now(code: i32) -> (i32, bool) {
 
 impl Mistake {
     /// Runs it, checks what it tells, and prints it as a row of a table.
+    #[expect(clippy::print_stdout, reason = "for whoever wants to see the table")]
     #[track_caller]
     fn check(&self) {
         let failure = self.program.fails(self.code);

@@ -54,6 +54,7 @@ fn with_mounts(script: &str, program: &Program) -> Command {
 }
 
 /// Whether tests may mount here; where not, says that the test is skipped.
+#[expect(clippy::print_stdout, reason = "a skip is said")]
 fn can_mount() -> bool {
     let status = Command::new("unshare")
         .args(["--mount", "--user", "--map-root-user"])

@@ -134,6 +134,7 @@ fn source(adjust: impl FnOnce(&mut EmulatorConfig)) -> Source {
     })
 }
 
+#[expect(clippy::print_stdout, reason = "where it fails, the moments are shown")]
 fn check(source: &Source, moments: usize, adjust: &dyn Fn(Program) -> Program) {
     let run = |place: &Place| adjust(place.run(source)).with("--log", "debug");
     let mut records = source.records();
