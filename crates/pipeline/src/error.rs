@@ -346,7 +346,9 @@ impl PipelineError {
                  for the fragments of a window"
                     .to_owned()
             }
-            Self::Load(LoadError::Open { .. }) => LAKE_FOLDER.to_owned(),
+            Self::Load(LoadError::Open { url, .. }) if !url.starts_with("s3") => {
+                LAKE_FOLDER.to_owned()
+            }
             _ if self.load_error().is_some_and(LoadError::is_not_allowed) => {
                 LAKE_FOLDER.to_owned()
             }

@@ -59,7 +59,7 @@ pub(super) fn without_credentials(text: &str) -> String {
     }
 }
 
-/// The address of a proxy. Where it connects, and whether with a password, is not looked at here.
+/// The address of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProxyUrl(pub(super) Url);
 
