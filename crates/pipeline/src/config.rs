@@ -416,7 +416,7 @@ mod tests {
         given[0].value = "platform.kore.ai".to_owned();
         let error = template(&given).unwrap_err().to_string();
         assert!(
-            error.starts_with("`source.host`: expected a URL"),
+            error.starts_with("`source.host`, given as --host: expected a URL"),
             "{error}"
         );
         given[0].value = "https://h".to_owned();
