@@ -11,9 +11,11 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::error::LoadError;
+use crate::upload::UPLOADS_AT_ONCE;
 
 /// Objects read, written or published at once. Bounds the memory and the connections they take.
 const CONCURRENCY: usize = 8;
@@ -25,6 +27,8 @@ pub struct LakeStore {
     store: Arc<dyn ObjectStore>,
     /// Where a local lake's root is: there, scratch files are linked in place of being copied.
     local_root: Option<Arc<FilePath>>,
+    /// Held by files that are on their way.
+    pub(crate) uploads: Arc<Semaphore>,
 }
 
 impl LakeStore {
@@ -56,6 +60,7 @@ impl LakeStore {
             url: url.into(),
             store,
             local_root: None,
+            uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
         }
     }
 

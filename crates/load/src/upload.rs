@@ -17,6 +17,10 @@ const UPLOAD_PART_BYTES: usize = 8 << 20;
 /// Parts of one file that are on their way at once: one is sent while the next is read.
 const PARTS_AT_ONCE: usize = 2;
 
+/// Files that are on their way at once, of all commits together. A file takes up to 32 MiB while it is: the part that is
+/// read, the one that is filled, and those that are sent.
+pub(crate) const UPLOADS_AT_ONCE: usize = 2;
+
 impl LakeStore {
     /// Makes the scratch file the object at `path`; `action` is what messages call that. The name of a local lake's
     /// file is durable only after [`LakeStore::sync_folders`].
@@ -38,6 +42,11 @@ impl LakeStore {
         scratch: &FilePath,
         path: &Path,
     ) -> Result<(), LoadError> {
+        let _turn = self
+            .uploads
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let unreadable = |source| LoadError::scratch("read", scratch)(source);
         let mut file = tokio::fs::File::open(scratch).await.map_err(unreadable)?;
         let mut upload =
