@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use answerlake_model::{JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use uuid::Uuid;
 
@@ -37,6 +37,12 @@ const CREATE_TRIES: u32 = 5;
 
 /// The wait before the first repetition; it doubles.
 const CREATE_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How old staging may be at the commit. Staging of four times this age is taken for a killed run's.
+const STAGING_FRESH: TimeDelta = TimeDelta::hours(12);
+
+/// How often files are staged until it is done in that time.
+const STAGE_TRIES: u32 = 3;
 
 /// What a run wants a partition to hold.
 #[derive(Debug)]
@@ -169,11 +175,16 @@ impl Lake {
                 tracing::warn!(partition = %key, revision = broken.revision, missing = ?broken.missing, "broken revision is replaced");
             }
             let draft = Draft::new(settled.as_ref(), &proposal);
-            let created = match self.stage(&draft).await {
+            let created = match self.stage_freshly(&draft).await {
                 Ok(()) => self.create_revision(key, &draft.manifest).await,
                 Err(error) => Err(error),
             };
-            if let Err(LoadError::Store { .. } | LoadError::Scratch { .. }) = created {
+            if let Err(
+                LoadError::Store { .. }
+                | LoadError::Scratch { .. }
+                | LoadError::StagingTooSlow { .. },
+            ) = created
+            {
                 // No revision names what was staged, and where the disk is full the next run needs its room. What
                 // cannot be deleted now is cleared by its age.
                 let _ = self.delete_staging(&draft.manifest).await;
@@ -220,6 +231,27 @@ impl Lake {
         Err(LoadError::Busy {
             partition: key.clone(),
             tries: COMMIT_TRIES,
+        })
+    }
+
+    /// Brings the new files of a draft to staging, again where it took so long (or the machine slept) that they might
+    /// be cleared before their commit.
+    async fn stage_freshly(&self, draft: &Draft<'_>) -> Result<(), LoadError> {
+        for _ in 0..STAGE_TRIES {
+            let began = (self.clock)();
+            self.stage(draft).await?;
+            if (self.clock)() - began < STAGING_FRESH {
+                return Ok(());
+            }
+            tracing::warn!(
+                partition = draft.manifest.partition,
+                "staged files grew old before their commit"
+            );
+        }
+        Err(LoadError::StagingTooSlow {
+            partition: draft.manifest.partition.clone(),
+            hours: STAGING_FRESH.num_hours(),
+            tries: STAGE_TRIES,
         })
     }
 

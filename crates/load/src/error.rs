@@ -131,6 +131,16 @@ pub enum LoadError {
         /// How often.
         tries: u32,
     },
+    /// Files could not be staged in the time after which they might be cleared before their commit.
+    #[error("partition `{partition}`: staging its files took more than {hours} h, {tries} times")]
+    StagingTooSlow {
+        /// The partition.
+        partition: String,
+        /// The time it may take.
+        hours: i64,
+        /// How often it was tried.
+        tries: u32,
+    },
     /// Whether the commit took place cannot be found out. What it needs is staged: a later run finishes it if it did.
     #[error(
         "revision {revision} of partition `{partition}`: it is unknown after {tries} tries whether it was committed"
@@ -153,7 +163,10 @@ impl LoadError {
         match self {
             Self::Store { source, .. } => is_transient(source),
             // A broken revision is replaced by the next commit.
-            Self::Busy { .. } | Self::Undecided { .. } | Self::Broken { .. } => true,
+            Self::Busy { .. }
+            | Self::Undecided { .. }
+            | Self::Broken { .. }
+            | Self::StagingTooSlow { .. } => true,
             _ => false,
         }
     }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use answerlake_model::{AppId, Grain, PartitionKey, Window};
+use answerlake_model::{AppId, PartitionKey};
 use bytes::Bytes;
-use object_store::ObjectMeta;
+use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use tokio::sync::Semaphore;
 
@@ -24,6 +24,8 @@ pub struct Lake {
     pub(crate) store: LakeStore,
     /// Held while the ids of a partition are compared.
     pub(crate) comparing: Arc<Semaphore>,
+    /// Tells how long files have been staged.
+    pub(crate) clock: fn() -> DateTime<Utc>,
 }
 
 /// What is committed of a partition.
@@ -70,9 +72,11 @@ pub enum KeptKind {
 
 /// The newest revision of a partition, as a listing shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) revision: u64,
-    pub(crate) published: bool,
+pub struct Head {
+    /// Its number.
+    pub revision: u64,
+    /// Whether its files are in place.
+    pub published: bool,
 }
 
 impl Lake {
@@ -81,7 +85,15 @@ impl Lake {
         Self {
             store,
             comparing: Arc::new(Semaphore::new(1)),
+            clock: Utc::now,
         }
+    }
+
+    /// The same, by another clock; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> DateTime<Utc>) -> Self {
+        Self { clock, ..self }
     }
 
     /// The store it lives in.
@@ -96,41 +108,12 @@ impl Lake {
     pub async fn state(&self, key: &PartitionKey) -> Result<Option<PartitionState>, LoadError> {
         let listed = self
             .store
-            .list(&location::partition_commits(key), None)
+            .list_paths(&location::partition_commits(key), None)
             .await?;
         match heads(&listed).get(key) {
             Some(head) => self.read_state(key, *head).await.map(Some),
             None => Ok(None),
         }
-    }
-
-    /// What is committed of the app's partitions of `grain` that overlap `window`. One listing, and one small read a
-    /// partition, eight at once.
-    ///
-    /// # Errors
-    /// As [`Lake::state`].
-    pub async fn states(
-        &self,
-        app_id: &AppId,
-        window: &Window,
-        grain: Grain,
-    ) -> Result<BTreeMap<PartitionKey, PartitionState>, LoadError> {
-        let first = PartitionKey::new(app_id.clone(), window.start(), grain);
-        let listed = self
-            .store
-            .list(
-                &location::app_commits(app_id),
-                Some(&location::day_commits(&first)),
-            )
-            .await?;
-        let wanted = heads(&listed).into_iter().filter(|(key, _)| {
-            key.grain() == grain && first.start() <= key.start() && key.start() < window.end()
-        });
-        let reads = wanted.map(async |(key, head)| {
-            let state = self.read_state(&key, head).await?;
-            Ok((key, state))
-        });
-        Ok(all(reads.collect()).await?.into_iter().collect())
     }
 
     /// Keeps files of records beside the tables, eight at once and none of them in memory. Those that are there
@@ -214,7 +197,7 @@ impl Lake {
     }
 
     /// Reads the state that a listing showed, or the one that came after it meanwhile.
-    async fn read_state(
+    pub(crate) async fn read_state(
         &self,
         key: &PartitionKey,
         head: Head,
@@ -224,13 +207,10 @@ impl Lake {
             mut published,
         } = head;
         loop {
-            let manifest = self.read_manifest(key, revision).await?.ok_or_else(|| {
-                let path = location::manifest(key, revision);
-                LoadError::store("read", &path)(object_store::Error::NotFound {
-                    path: path.to_string(),
-                    source: "a listing showed it".into(),
-                })
-            })?;
+            let manifest = self
+                .read_manifest(key, revision)
+                .await?
+                .ok_or_else(|| Self::lost_manifest(key, revision))?;
             let missing = if published {
                 Vec::new()
             } else {
@@ -249,6 +229,15 @@ impl Lake {
             let marker = location::published_marker(key, revision);
             published = self.store.head(&marker).await?.is_some();
         }
+    }
+
+    /// Manifests are never deleted, so one that a listing showed is there.
+    pub(crate) fn lost_manifest(key: &PartitionKey, revision: u64) -> LoadError {
+        let path = location::manifest(key, revision);
+        LoadError::store("read", &path)(object_store::Error::NotFound {
+            path: path.to_string(),
+            source: "a listing showed it".into(),
+        })
     }
 
     /// The new files of a revision that are neither staged nor in place.
@@ -277,11 +266,11 @@ impl Lake {
 }
 
 /// The newest revision of each partition in a listing of commits.
-pub(crate) fn heads(listed: &[ObjectMeta]) -> BTreeMap<PartitionKey, Head> {
+pub(crate) fn heads(listed: &[Path]) -> BTreeMap<PartitionKey, Head> {
     let mut newest: BTreeMap<PartitionKey, u64> = BTreeMap::new();
     let mut markers = BTreeSet::new();
-    for object in listed {
-        match location::parse_commit_object(&object.location) {
+    for path in listed {
+        match location::parse_commit_object(path) {
             Some(CommitObject::Manifest(key, revision)) => {
                 let known = newest.entry(key).or_default();
                 *known = revision.max(*known);

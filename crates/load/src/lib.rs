@@ -57,6 +57,8 @@ pub mod config;
 pub mod store;
 // Scratch files to the store.
 mod upload;
+// Many names and small files of a lake on a disk, read fast.
+mod local_listing;
 // Every path of a lake.
 pub mod location;
 // The bytes that each row counts towards its row group.
@@ -77,6 +79,10 @@ pub mod data_file;
 pub mod manifest;
 // What is committed, and the small objects beside the data.
 pub mod lake;
+// What is committed, in brief.
+pub mod summary;
+// Why partitions failed.
+pub mod failure;
 // What all runs of one lake must agree on.
 pub mod pin;
 // Decide, stage, create the revision.
@@ -87,6 +93,8 @@ mod shrink;
 mod publish;
 // What a crash left, finished.
 pub mod recover;
+// What killed runs staged, cleared.
+pub mod vacuum;
 // What can go wrong.
 pub mod error;
 
@@ -94,8 +102,9 @@ pub use commit::{CommitOutcome, OnCommitted, Proposal};
 pub use config::{Compression, WriterConfig};
 pub use data_file::{DataFile, Origin};
 pub use error::{LoadError, PinDifference};
+pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;
-pub use lake::{KeptFile, KeptKind, Lake, PartitionState};
+pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;
 pub use partitioned_writer::PartitionedWriter;
@@ -103,3 +112,5 @@ pub use pin::{LAKE_FORMAT_VERSION, LakePin};
 pub use recover::Recovered;
 pub use rolling_writer::{EncodedFile, RollingWriter};
 pub use store::LakeStore;
+pub use summary::PartitionSummary;
+pub use vacuum::ClearedStaging;

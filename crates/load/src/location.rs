@@ -149,6 +149,59 @@ pub fn staged_file(staging: &Path, table: Table, name: &str) -> Path {
     staging.clone().join(table.name()).join(name)
 }
 
+/// The folder of everything that waits for a commit.
+pub fn all_staging() -> Path {
+    Path::from(format!("{OURS}/staging"))
+}
+
+/// The partition that a staged file is to be committed to; `None` for anything else.
+pub fn parse_staged_file(path: &Path) -> Option<PartitionKey> {
+    let rest = path
+        .as_ref()
+        .strip_prefix(OURS)?
+        .strip_prefix("/staging/")?;
+    let (_run, rest) = rest.split_once('/')?;
+    // Behind the partition stand the commit, the table and the name.
+    let key = rest.rsplitn(4, '/').nth(3)?;
+    PartitionKey::parse(key)
+}
+
+/// An object that is written only to read the store's clock off it. It lies where it is cleared if it is left.
+pub fn clock(id: &str) -> Path {
+    Path::from(format!("{OURS}/staging/clock-{id}"))
+}
+
+/// Whether an object is there only for its time.
+pub fn is_clock(path: &Path) -> bool {
+    path.as_ref()
+        .strip_prefix(OURS)
+        .and_then(|path| path.strip_prefix("/staging/clock-"))
+        .is_some_and(|id| !id.contains('/'))
+}
+
+/// The folder of what is known of partitions that failed: of one app, or of all.
+pub fn failures(app_id: Option<&AppId>) -> Path {
+    let folder = format!("{OURS}/failures");
+    app_id.map_or_else(
+        || Path::from(folder.as_str()),
+        |app_id| Path::from(format!("{folder}/app_id={app_id}")),
+    )
+}
+
+/// Why a partition failed when it was last tried.
+pub fn failure(key: &PartitionKey) -> Path {
+    Path::from(format!("{OURS}/failures/{key}.json"))
+}
+
+/// Reads the path of a failure; `None` for anything else.
+pub fn parse_failure(path: &Path) -> Option<PartitionKey> {
+    let rest = path
+        .as_ref()
+        .strip_prefix(OURS)?
+        .strip_prefix("/failures/")?;
+    PartitionKey::parse(rest.strip_suffix(".json")?)
+}
+
 /// The folder of the strays of a partition's day.
 pub fn strays(key: &PartitionKey) -> Path {
     Path::from(format!("{OURS}/strays/{}", day(key)))
@@ -229,6 +282,10 @@ mod tests {
             staged_file(&staging, Table::Queries, "x.parquet").as_ref(),
             "_answerlake/staging/r-1/app_id=st-1.a_B/dt=2025-06-28/hour=3/c/queries/x.parquet"
         );
+        assert_eq!(
+            failure(&key).as_ref(),
+            "_answerlake/failures/app_id=st-1.a_B/dt=2025-06-28/hour=3.json"
+        );
     }
 
     #[test]
@@ -249,6 +306,18 @@ mod tests {
         ] {
             assert_eq!(parse_commit_object(&Path::from(bad)), None, "{bad}");
         }
+        for bad in [
+            "_answerlake/staging/r/app_id=a/dt=2025-06-28/queries/x.parquet",
+            "_answerlake/staging/x.parquet",
+            "_answerlake/failures/app_id=a.json",
+        ] {
+            let path = Path::from(bad);
+            assert_eq!(
+                (parse_staged_file(&path), parse_failure(&path)),
+                (None, None),
+                "{bad}"
+            );
+        }
     }
 
     proptest! {
@@ -268,6 +337,9 @@ mod tests {
             prop_assert!(day_commits(&key) < path);
             prop_assert!(path < manifest(&key, revision + 1));
             prop_assert_eq!(parse_commit_object(&path), Some(CommitObject::Manifest(key.clone(), revision)));
+            prop_assert_eq!(parse_failure(&failure(&key)), Some(key.clone()));
+            let staged = staged_file(&staging(&RunId::try_new("r-1").unwrap(), &key, "c"), Table::Queries, "x.parquet");
+            prop_assert_eq!(parse_staged_file(&staged), Some(key.clone()));
             let marker = published_marker(&key, revision);
             prop_assert_eq!(parse_commit_object(&marker), Some(CommitObject::Marker(key, revision)));
             prop_assert_eq!(parse_lake_pin(&lake_pin(revision)), Some(revision));

@@ -55,6 +55,18 @@ impl Lake {
         }
     }
 
+    /// Checks that the lake's pin, if there is one, says the same; creates none.
+    ///
+    /// # Errors
+    /// As [`Lake::pin`].
+    pub async fn check_pin(&self, pin: &LakePin) -> Result<(), LoadError> {
+        let asked = serde_json::to_value(pin).expect("plain fields have a JSON form");
+        match self.newest_pin().await? {
+            Some((path, json)) => self.compare(&path, &json, &asked),
+            None => Ok(()),
+        }
+    }
+
     /// The lake's pin; `None` if the lake was not made yet.
     ///
     /// # Errors
@@ -138,6 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_lake_is_held_to_its_first_pin() {
         let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
+        lake.check_pin(&pin()).await.unwrap();
         assert_eq!(lake.pinned().await.unwrap(), None);
         lake.pin(&pin()).await.unwrap();
         lake.pin(&pin()).await.unwrap();
@@ -154,6 +167,8 @@ mod tests {
              `grain`: lake has `day`, run asks `hour`"
         );
         assert!(!error.is_retryable());
+        let checked = lake.check_pin(&other).await.unwrap_err();
+        assert_eq!(checked.to_string(), error.to_string());
     }
 
     #[tokio::test]

@@ -3,8 +3,7 @@
 use answerlake_model::{AppId, PartitionKey};
 
 use crate::error::LoadError;
-use crate::lake::{Lake, heads};
-use crate::location;
+use crate::lake::Lake;
 use crate::store::all;
 
 /// What became of an unpublished revision.
@@ -35,9 +34,8 @@ impl Lake {
     /// # Errors
     /// When the store fails; what was published until then stays so.
     pub async fn recover(&self, app_id: Option<&AppId>) -> Result<Vec<Recovered>, LoadError> {
-        let folder = app_id.map_or_else(location::commits, location::app_commits);
-        let listed = self.store.list(&folder, None).await?;
-        let unpublished = heads(&listed)
+        let heads = self.heads(app_id, None).await?;
+        let unpublished = heads
             .into_iter()
             .filter(|(_, head)| !head.published)
             .map(|(key, head)| self.recover_partition(key, head.revision));

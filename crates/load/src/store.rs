@@ -15,10 +15,14 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::error::LoadError;
+use crate::local_listing;
 use crate::upload::UPLOADS_AT_ONCE;
 
 /// Objects read, written or published at once. Bounds the memory and the connections they take.
 const CONCURRENCY: usize = 8;
+
+/// Small objects read at once, many of them from far away.
+const SMALL_READS: usize = 64;
 
 /// An opened lake's store. Cloning it is cheap, the clones share the store.
 #[derive(Debug, Clone)]
@@ -51,6 +55,24 @@ impl LakeStore {
                     "expected a path, `file://`, `s3://` or `memory://`, got `{scheme}://`"
                 ),
             }),
+        }
+    }
+
+    /// Opens the store for who only looks: nothing is created. A folder that is not there reads as an empty lake.
+    ///
+    /// # Errors
+    /// As [`LakeStore::open`].
+    pub async fn open_to_read(url: &str) -> Result<Self, LoadError> {
+        let folder = match url.split_once("://") {
+            None => PathBuf::from(url),
+            Some(("file", _)) => file_path(url)?,
+            Some(_) => return Self::open(url).await,
+        };
+        match tokio::fs::metadata(&folder).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !url.is_empty() => {
+                Ok(Self::from_object_store(url, Arc::new(InMemory::new())))
+            }
+            _ => Self::open(url).await,
         }
     }
 
@@ -135,6 +157,45 @@ impl LakeStore {
         absent_as_none(listing.try_collect().await)
             .map(Option::unwrap_or_default)
             .map_err(LoadError::store("list", prefix))
+    }
+
+    /// The paths of all objects below `prefix`, those after `offset` if there is one; in no certain order.
+    ///
+    /// On a disk, names are all that is read: to look at each file besides is what a listing otherwise takes most of
+    /// its time for.
+    pub(crate) async fn list_paths(
+        &self,
+        prefix: &Path,
+        offset: Option<&Path>,
+    ) -> Result<Vec<Path>, LoadError> {
+        if let Some(root) = self.local_root.clone() {
+            let (prefix, offset) = (prefix.clone(), offset.cloned());
+            return run_blocking(move || {
+                local_listing::paths_below(&root, &prefix, offset.as_ref())
+            })
+            .await;
+        }
+        let listed = self.list(prefix, offset).await?;
+        Ok(listed.into_iter().map(|object| object.location).collect())
+    }
+
+    /// Reads many small objects and makes something of each, in their order; `None` for one that is not there.
+    pub(crate) async fn read_each<T: Send + 'static>(
+        &self,
+        paths: Vec<Path>,
+        make: impl Fn(&Path, &[u8]) -> Result<T, LoadError> + Send + Sync + 'static,
+    ) -> Result<Vec<Option<T>>, LoadError> {
+        if let Some(root) = self.local_root.clone() {
+            return run_blocking(move || local_listing::read_each(&root, &paths, &make)).await;
+        }
+        let reads = paths.iter().map(async |path| match self.read(path).await? {
+            Some(bytes) => make(path, &bytes).map(Some),
+            None => Ok(None),
+        });
+        futures::stream::iter(reads)
+            .buffered(SMALL_READS)
+            .try_collect()
+            .await
     }
 
     /// Reads all objects directly in `folder`, in the order of their names.

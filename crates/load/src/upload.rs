@@ -108,7 +108,10 @@ impl LakeStore {
 async fn link(scratch: &FilePath, path: &FilePath) -> bool {
     let (scratch, path) = (scratch.to_owned(), path.to_owned());
     let link = move || {
-        std::fs::File::open(&scratch)?.sync_all()?;
+        let file = std::fs::File::open(&scratch)?;
+        // In the lake its age counts from now on, however long it lay in scratch.
+        file.set_modified(std::time::SystemTime::now())?;
+        file.sync_all()?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }

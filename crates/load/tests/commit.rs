@@ -209,6 +209,7 @@ async fn a_proposal_that_lacks_records_does_not_replace(test: TestLake) {
 async fn an_older_job_does_not_undo_a_newer_one(test: TestLake) {
     let of_job = |rows, as_of: &str| {
         let job = JobBooks {
+            export_millis: None,
             job_id: Some(format!("fj-{as_of}")),
             window: None,
             as_of: Some(as_of.parse().unwrap()),

@@ -10,3 +10,4 @@ mod crash;
 mod faulty_store;
 mod files;
 mod setup;
+mod vacuum;

@@ -34,6 +34,10 @@ pub struct JobBooks {
     pub assigned: u64,
     /// Of the assigned, those met before in the same job with the same value.
     pub duplicates: u64,
+    /// How long the source took for the export, from its POST until it was seen done; absent where nobody saw, and in
+    /// books of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export_millis: Option<u64>,
 }
 
 impl JobBooks {
@@ -99,6 +103,7 @@ mod tests {
             unassigned: 1,
             assigned: decoded - 3,
             duplicates,
+            export_millis: None,
         }
     }
 
@@ -109,6 +114,16 @@ mod tests {
         assert!(job(None, 10, 0).balance());
         assert!(!job(Some(11), 10, 0).balance());
         assert!(!job(Some(9), 10, 2).balance());
+    }
+
+    #[test]
+    fn books_of_an_older_program_are_read() {
+        let older = serde_json::to_value(job(None, 10, 0)).unwrap();
+        assert!(older.get("export_millis").is_none());
+        assert_eq!(
+            serde_json::from_value::<JobBooks>(older).unwrap(),
+            job(None, 10, 0)
+        );
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl<'a> Workbench<'a> {
                 (PartitionState::Unchanged, revision, Some(rows), 0)
             }
             CommitOutcome::Outdated { revision, rows } => {
-                tracing::warn!(partition = %key, revision, "partition holds what a newer job example, and stays");
+                tracing::warn!(partition = %key, revision, "partition holds what a newer job brought, and stays");
                 (PartitionState::Unchanged, revision, Some(rows), 0)
             }
             CommitOutcome::Shrunk {
