@@ -76,6 +76,9 @@ pub struct FinishedJob {
     pub taken_up: bool,
     /// How often the job was asked for.
     pub polls: u32,
+    /// How long the export took, from its POST until it was seen done. Absent for a job that was done before it was
+    /// taken up: nobody saw when.
+    pub export_time: Option<Duration>,
 }
 
 /// How a job came to be waited for.
@@ -330,6 +333,8 @@ fn finished(
         polls,
         "job finished"
     );
+    let was_seen_running = origin == Origin::Fresh || polls > 1;
+    let since_post = (Utc::now() - record.posted_at).to_std().ok();
     Ok(FinishedJob {
         record: record.clone(),
         fragments,
@@ -337,6 +342,7 @@ fn finished(
         total_records: reply.total_records,
         taken_up: origin == Origin::TakenUp,
         polls,
+        export_time: since_post.filter(|_| was_seen_running),
     })
 }
 
@@ -592,6 +598,17 @@ mod tests {
         assert_eq!(job.record.job_id.as_str(), "fj-old");
         assert_eq!(server.count(Seen::is_post), 0);
         assert!(store.log().is_empty());
+        assert_eq!(job.export_time, None, "it may have been done for long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_taken_up_job_that_still_runs_tells_its_time() {
+        let server = polled(vec![running(50), done(&["/f"])]).await;
+        let hour = Duration::from_secs(3600);
+        let store = MemoryStore::with(record(hour));
+        let job = client(&server).run_job(&request(), &store).await.unwrap();
+        let time = job.export_time.unwrap();
+        assert!(job.taken_up && time >= hour && time < 2 * hour, "{time:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -912,6 +929,7 @@ mod tests {
             total_records: None,
             taken_up: false,
             polls: 1,
+            export_time: None,
         };
         let (ready, _fragments) = tokio::sync::mpsc::channel(1);
         is_send(client.fetch_fragments(&job, std::path::Path::new("/"), ready));
