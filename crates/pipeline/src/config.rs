@@ -15,10 +15,13 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use answerlake_extract::{EventFilter, ExtractConfig, ExtractError};
-use answerlake_load::Compression;
+use answerlake_extract::{
+    AuthConfig, EventFilter, ExtractConfig, ExtractError, FetchConfig, HttpConfig, JobsConfig,
+    RateConfig, SourceConfig, Url,
+};
+use answerlake_load::{Compression, LAKE_FORMAT_VERSION, LakePin};
 use answerlake_model::{AppId, Grain};
-use answerlake_transform::PromptLayout;
+use answerlake_transform::{PromptLayout, SCHEMA_VERSION};
 use chrono::{DateTime, Utc};
 
 pub use setting::{Setting, Unset};
@@ -26,24 +29,41 @@ pub use template::{Template, template};
 pub use values::{HumanBytes, HumanDuration, HumanTime};
 
 use crate::error::PipelineError;
-use raw::RawConfig;
+use raw::{RawAuth, RawConfig};
 
 /// All settings of a pipeline.
 #[derive(Debug, Clone)]
 pub struct PipelineConfig {
-    /// Where the data comes from; `None` when no host is given, which is enough for `ingest`.
-    pub extract: Option<ExtractConfig>,
+    /// The vendor's host; absent where none is given, which is enough for all that works on the lake alone.
+    pub host: Option<Url>,
     /// The app, when one is given.
     pub app_id: Option<AppId>,
     /// Only records of this event.
     pub event: Option<EventFilter>,
+    /// Where the secrets are found; they are looked up by [`PipelineConfig::extract`] alone.
+    auth: RawAuth,
+    /// How connections are made.
+    pub http: HttpConfig,
     /// How time is cut.
     pub window: WindowConfig,
+    /// How jobs are run and waited for.
+    pub jobs: JobsConfig,
+    /// How fragments are downloaded.
+    pub fetch: FetchConfig,
+    /// How often the API may be called.
+    pub rate: RateConfig,
     /// Where the data goes.
     pub lake: LakeConfig,
     /// What a run may use.
     pub run: RunConfig,
+    /// What was given outside of the pipeline file, for messages.
+    given: Vec<Override>,
 }
+
+const MISSING_HOST: PipelineError = PipelineError::Missing {
+    setting: "source.host",
+    flag: "host",
+};
 
 /// How time is cut: `[window]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,16 +136,12 @@ pub struct Override {
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 impl PipelineConfig {
-    /// Reads the pipeline file, if there is one, overlays it, and looks up the secrets it names.
+    /// Reads the pipeline file, if there is one, and overlays it. Secrets stay where they are.
     ///
     /// # Errors
     /// When the file cannot be read, a key is not known, a value is not of its form, what is needed is missing, or two
     /// ways to authenticate are given.
-    pub fn load(
-        file: Option<&Path>,
-        overrides: &[Override],
-        environment: Environment<'_>,
-    ) -> Result<Self, PipelineError> {
+    pub fn load(file: Option<&Path>, overrides: &[Override]) -> Result<Self, PipelineError> {
         let mut table = toml::Table::new();
         if let Some(path) = file {
             let text =
@@ -157,8 +173,78 @@ impl PipelineConfig {
                     setting: "the pipeline".to_owned(),
                     reason: error.message().to_owned(),
                 })?;
-        raw.resolve(environment)
+        let config = raw.resolve().map(|config| Self {
+            given: overrides.to_vec(),
+            ..config
+        });
+        config
+            .and_then(|config| config.check().map(|()| config))
             .map_err(|error| said_where(error, overrides))
+    }
+
+    /// Finds what cannot work, whatever the secrets are.
+    fn check(&self) -> Result<(), PipelineError> {
+        if self.host.is_some() && self.app_id.is_some() {
+            let made_up = AuthConfig::Token("made-up".into());
+            self.extract_with(made_up)?.check()?;
+        }
+        Ok(())
+    }
+
+    /// What it takes to talk to the source: looks up the secrets that the settings name.
+    ///
+    /// # Errors
+    /// When host or app are missing, a secret is not there, or there are two of them.
+    pub fn extract(&self, environment: Environment<'_>) -> Result<ExtractConfig, PipelineError> {
+        let looked_up = || {
+            // What is missing of the source is said before what is missing of the secrets.
+            self.host.as_ref().ok_or(MISSING_HOST)?;
+            self.app()?;
+            let extract = self.extract_with(self.auth.look_up(environment)?)?;
+            extract.check()?;
+            Ok(extract)
+        };
+        looked_up().map_err(|error| said_where(error, &self.given))
+    }
+
+    fn extract_with(&self, auth: AuthConfig) -> Result<ExtractConfig, PipelineError> {
+        Ok(ExtractConfig {
+            source: SourceConfig {
+                host: self.host.clone().ok_or(MISSING_HOST)?,
+                app_id: self.app()?.clone(),
+                event: self.event,
+            },
+            auth,
+            http: self.http.clone(),
+            jobs: self.jobs.clone(),
+            fetch: self.fetch.clone(),
+            rate: self.rate.clone(),
+        })
+    }
+
+    /// The app, where one is needed.
+    ///
+    /// # Errors
+    /// When none is given.
+    pub fn app(&self) -> Result<&AppId, PipelineError> {
+        self.app_id.as_ref().ok_or(PipelineError::Missing {
+            setting: "source.app_id",
+            flag: "app-id",
+        })
+    }
+
+    /// What the lake is held to by its first run.
+    pub(crate) fn lake_pin(&self) -> LakePin {
+        LakePin {
+            format_version: LAKE_FORMAT_VERSION,
+            grain: self.lake.grain,
+            event: self.event.map(|event| event.name().to_owned()),
+            prompt: match self.lake.prompt {
+                PromptLayout::Parts => "parts".to_owned(),
+                PromptLayout::Text => "text".to_owned(),
+            },
+            schema_version: SCHEMA_VERSION,
+        }
     }
 }
 
@@ -255,7 +341,7 @@ mod tests {
         text: &str,
         overrides: &[(&str, &str)],
         environment: &[(&str, &str)],
-    ) -> Result<PipelineConfig, String> {
+    ) -> Result<(PipelineConfig, ExtractConfig), String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let overrides: Vec<Override> = overrides
@@ -275,7 +361,18 @@ mod tests {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        PipelineConfig::load(Some(file.path()), &overrides, &environment).map_err(|error| {
+        let loaded = PipelineConfig::load(Some(file.path()), &overrides)
+            .and_then(|config| {
+                let extract = config.extract(&environment)?;
+                // What became of both is in the rest.
+                let config = PipelineConfig {
+                    auth: RawAuth::default(),
+                    given: Vec::new(),
+                    ..config
+                };
+                Ok((config, extract))
+            });
+        loaded.map_err(|error| {
             let mut text = error
                 .to_string()
                 .replace(&file.path().display().to_string(), "FILE");
@@ -293,12 +390,11 @@ mod tests {
 
     #[test]
     fn defaults_are_as_documented() {
-        let config = load(MINIMAL, &[], &[("ANSWERLAKE_TOKEN", "t")]).unwrap();
+        let (config, extract) = load(MINIMAL, &[], &[("ANSWERLAKE_TOKEN", "t")]).unwrap();
         assert_eq!(config.window.size, Duration::from_secs(86_400));
         assert_eq!(config.window.lookback, Duration::from_secs(3 * 86_400));
         assert_eq!(config.lake.compression, Compression::Zstd(3));
         assert_eq!(config.run.memory, 512 << 20);
-        let extract = config.extract.unwrap();
         assert_eq!(
             (
                 extract.jobs.concurrency,
@@ -345,7 +441,7 @@ mod tests {
             .collect();
         let expected = load("", &given, TOKEN).unwrap();
         assert_eq!(format!("{config:?}"), format!("{expected:?}"));
-        assert_eq!(config.lake.url, "it's a \"lake\"");
+        assert_eq!(config.0.lake.url, "it's a \"lake\"");
     }
 
     /// A default that the help has wrong changes what the settings become, or is refused.
@@ -405,7 +501,7 @@ mod tests {
             .map(|(flag, value)| (*flag, value.as_str()))
             .collect();
         assert_eq!(
-            load(&file.text, &given, TOKEN).unwrap().lake.url,
+            load(&file.text, &given, TOKEN).unwrap().0.lake.url,
             given[3].1
         );
     }
@@ -432,13 +528,13 @@ mod tests {
     fn a_flag_wins_over_the_file() {
         let text =
             format!("{MINIMAL}grain = \"day\"\n[jobs]\npoll_min = \"9s\"\nconcurrency = 7\n");
-        let config = load(
+        let (config, extract) = load(
             &text,
             &[("poll-min", "1s"), ("grain", "hour")],
             &[("ANSWERLAKE_TOKEN", "t")],
         )
         .unwrap();
-        let jobs = config.extract.unwrap().jobs;
+        let jobs = extract.jobs;
         assert_eq!(
             (jobs.poll_min, jobs.concurrency),
             (Duration::from_secs(1), 7)
@@ -514,14 +610,21 @@ mod tests {
     }
 
     #[test]
+    fn what_works_on_the_lake_alone_needs_no_source() {
+        let text = "[auth]\nclient_secret_command = \"exit 3\"\n[lake]\nurl = \"lake\"\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let config = PipelineConfig::load(Some(file.path()), &[]).unwrap();
+        let error = config.extract(&|_| None).unwrap_err().to_string();
+        assert!(error.contains("`source.host` is missing"), "{error}");
+    }
+
+    #[test]
     fn the_client_secret_may_come_from_a_command() {
         let text = format!("{MINIMAL}[auth]\nclient_secret_command = \"printf hidden\"\n");
-        let config = load(&text, &[], &[("ANSWERLAKE_CLIENT_ID", "cs-1")]).unwrap();
-        assert!(!format!("{config:?}").contains("hidden"));
-        assert!(matches!(
-            config.extract.unwrap().auth,
-            AuthConfig::Signed { .. }
-        ));
+        let (_, extract) = load(&text, &[], &[("ANSWERLAKE_CLIENT_ID", "cs-1")]).unwrap();
+        assert!(!format!("{extract:?}").contains("hidden"));
+        assert!(matches!(extract.auth, AuthConfig::Signed { .. }));
         let error = load(
             &text.replace("printf hidden", "exit 3"),
             &[],

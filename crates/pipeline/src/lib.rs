@@ -20,6 +20,10 @@
 pub mod config;
 // What a run asks for, and why.
 pub mod plan;
+// How long exports will take.
+mod prediction;
+// `plan`: what a run would ask for, shared out.
+pub mod work_list;
 // What the lake knows: partitions committed, jobs in flight.
 mod state;
 // How `run.memory` is shared out.
@@ -30,6 +34,8 @@ mod bridge;
 mod record_index;
 // What each partition's digest is made of.
 mod content_hashes;
+// Notes of partitions that failed.
+mod failures;
 // A window's fragments to data files, strays and dead letters.
 mod assemble;
 // Records that go beside the tables.
@@ -48,6 +54,12 @@ mod workbench;
 mod run;
 // `ingest`: fragments that are at hand.
 mod ingest;
+// `recover`: what killed runs left.
+mod recovery;
+// `status`: what is there.
+pub mod status;
+// What somebody must do something about.
+pub mod problem;
 // What became of it all.
 pub mod report;
 // What can go wrong.
@@ -56,7 +68,11 @@ pub mod error;
 pub use config::{PipelineConfig, Setting};
 pub use error::PipelineError;
 pub use ingest::{IngestRequest, ingest};
+pub use plan::RunRequest;
 pub use progress::Progress;
 pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
-pub use run::{RunRequest, run};
+pub use recovery::{RecoveryReport, recover};
+pub use run::run;
+pub use status::{StatusReport, StatusRequest, status};
+pub use work_list::{WorkEntry, WorkList, plan_run};
 pub use workbench::RunContext;

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use answerlake_model::{AppId, Grain, PartitionKey, Window};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Serialize;
 
 use crate::config::{PipelineConfig, WindowConfig};
 use crate::error::PipelineError;
+
+/// Longer ranges are mistakes, and their partitions more than memory holds.
+const MAX_RANGE: TimeDelta = TimeDelta::days(100 * 366);
 
 /// The range a run is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,8 +24,20 @@ pub struct Range {
     pub date: Option<NaiveDate>,
 }
 
+/// What a run is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunRequest {
+    /// Its range.
+    pub range: Range,
+    /// Whether partitions of the range are read that are settled.
+    pub force: bool,
+    /// Whether partitions are read that have not ended, or not long enough ago. They are committed as provisional.
+    pub include_open: bool,
+}
+
 /// Why a partition is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It was never committed.
     Uncommitted,
@@ -77,18 +93,39 @@ pub struct Plan {
     pub not_due: Vec<PartitionKey>,
 }
 
-impl Range {
-    /// The range in whole partitions: what it says, or else all since `window.start` that is due by now.
+impl RunRequest {
+    /// The range in whole partitions: what it says, or else all since `window.start` that is due by now, or under way
+    /// by now where open ones are included.
     ///
     /// # Errors
-    /// When it is empty or backwards, or an end is neither given nor to be had from the settings.
+    /// As [`Range::resolve`].
     pub fn resolve(
         &self,
         config: &PipelineConfig,
         now: DateTime<Utc>,
     ) -> Result<Window, PipelineError> {
-        let invalid = |reason: String| PipelineError::InvalidRange { reason };
         let grain = config.lake.grain;
+        let until = if self.include_open {
+            grain.ceil(now)
+        } else {
+            grain.floor(now - to_delta(config.window.lag))
+        };
+        self.range.resolve(grain, config.window.start, until)
+    }
+}
+
+impl Range {
+    /// The range in whole partitions: what it says, and where it says nothing, `from` and `until`.
+    ///
+    /// # Errors
+    /// When it is empty, backwards or absurd, or nothing says where to start.
+    pub fn resolve(
+        &self,
+        grain: Grain,
+        from: Option<DateTime<Utc>>,
+        until: DateTime<Utc>,
+    ) -> Result<Window, PipelineError> {
+        let invalid = |reason: String| PipelineError::InvalidRange { reason };
         if let Some(date) = self.date {
             if self.from.is_some() || self.to.is_some() {
                 return Err(invalid(
@@ -99,15 +136,14 @@ impl Range {
             return Window::try_new(start, start + TimeDelta::days(1))
                 .map_err(|error| invalid(error.to_string()));
         }
-        let from = self.from.or(config.window.start).ok_or_else(|| {
+        let from = self.from.or(from).ok_or_else(|| {
             invalid(
                 "where to start is not known: give `--from` and `--to`, or `--date`, or set `window.start` in the \
                  pipeline file"
                     .to_owned(),
             )
         })?;
-        let due_by_now = grain.floor(now - to_delta(config.window.lag));
-        let to = self.to.unwrap_or(due_by_now);
+        let to = self.to.unwrap_or(until);
         if self.from.is_some() && self.from == self.to {
             return Err(invalid(format!(
                 "the range is empty: `--from` and `--to` are both `{}`. Airflow 3 gives data_interval_start and \
@@ -121,6 +157,13 @@ impl Range {
             let start = grain.floor(from);
             return Window::try_new(start, start + grain.duration())
                 .map_err(|error| invalid(error.to_string()));
+        }
+        if to - from > MAX_RANGE {
+            return Err(invalid(format!(
+                "the range is too long: expected at most 100 years, got `{}` to `{}`",
+                from.to_rfc3339(),
+                to.to_rfc3339()
+            )));
         }
         Window::try_new(from, to)
             .and_then(|window| {
@@ -139,30 +182,45 @@ pub fn looked_at(range: &Window, window: &WindowConfig, grain: Grain) -> Window 
     Window::try_new(earliest, range.end()).expect("a range that begins earlier is not empty")
 }
 
-/// Plans the windows: partitions of `looked_at` that are due, next to one another, as many as fit `window.size`.
+/// Plans the windows: partitions of `range` and of the lookback before it that are due, next to one another, as many
+/// as fit `window.size`.
 pub fn plan(
     app_id: &AppId,
-    looked_at: &Window,
-    forced: Option<&Window>,
+    range: &Window,
+    request: &RunRequest,
     committed: &BTreeMap<PartitionKey, Committed>,
     config: &PipelineConfig,
     now: DateTime<Utc>,
 ) -> Plan {
     let grain = config.lake.grain;
     let mut plan = Plan::default();
-    for slot in looked_at.slots(grain) {
+    for slot in looked_at(range, &config.window, grain).slots(grain) {
         let key = PartitionKey::new(app_id.clone(), slot, grain);
-        let is_forced = forced.is_some_and(|window| window.contains(slot));
+        let is_forced = request.force && range.contains(slot);
         let Some(reason) = reason(committed.get(&key), is_forced) else {
             continue;
         };
-        if key.window().end() > now - to_delta(config.window.lag) {
-            plan.not_due.push(key);
+        let is_due = if request.include_open {
+            slot < now
         } else {
+            has_ended(&key, config, now)
+        };
+        if is_due {
             plan.push(key, reason, config.window.size);
+        } else {
+            plan.not_due.push(key);
         }
     }
     plan
+}
+
+/// Whether a partition ended at least `window.lag` ago.
+pub(crate) fn has_ended(
+    key: &PartitionKey,
+    config: &PipelineConfig,
+    now: DateTime<Utc>,
+) -> bool {
+    key.window().end() <= now - to_delta(config.window.lag)
 }
 
 fn reason(committed: Option<&Committed>, is_forced: bool) -> Option<Reason> {
@@ -218,7 +276,7 @@ mod tests {
                 origin: (*flag).to_owned(),
             })
             .collect();
-        PipelineConfig::load(None, &overrides, &|_| None).unwrap()
+        PipelineConfig::load(None, &overrides).unwrap()
     }
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -253,18 +311,17 @@ mod tests {
             .collect()
     }
 
+    const PROVISIONAL: Committed = Committed {
+        provisional: true,
+        ..FINAL
+    };
+
     #[test]
     fn what_is_due_is_asked_for_in_windows_that_fit() {
-        let config = config(&[("window", "2d")]);
+        let config = config(&[("window", "2d"), ("lookback", "2d")]);
         let committed = BTreeMap::from([
             (key("2025-06-03"), FINAL),
-            (
-                key("2025-06-04"),
-                Committed {
-                    provisional: true,
-                    ..FINAL
-                },
-            ),
+            (key("2025-06-04"), PROVISIONAL),
             (
                 key("2025-06-05"),
                 Committed {
@@ -274,15 +331,15 @@ mod tests {
             ),
         ]);
         let app_id = AppId::try_new("st-1").unwrap();
-        let range = window("2025-06-01", "2025-06-08");
-        let due = plan(
-            &app_id,
-            &range,
-            None,
-            &committed,
-            &config,
-            at("2025-06-07T00:59:59"),
-        );
+        let range = window("2025-06-03", "2025-06-08");
+        let plan = |range: &Window, force, now: &str| {
+            let request = RunRequest {
+                force,
+                ..RunRequest::default()
+            };
+            plan(&app_id, range, &request, &committed, &config, at(now))
+        };
+        let due = plan(&range, false, "2025-06-07T00:59:59");
         assert_eq!(
             planned(&due),
             [
@@ -291,19 +348,62 @@ mod tests {
             ]
         );
         assert_eq!(due.not_due, [key("2025-06-06"), key("2025-06-07")]);
-        let forced = plan(
-            &app_id,
-            &range,
-            Some(&window("2025-06-03", "2025-06-04")),
-            &committed,
-            &config,
-            at("2025-06-07T01:00:00"),
-        );
+        let forced = plan(&range, true, "2025-06-07T01:00:00");
         assert_eq!(
             planned(&forced)[1],
             "2025-06-03T00:00:00.000Z/2025-06-05T00:00:00.000Z forced,provisional"
         );
         assert_eq!(forced.not_due, [key("2025-06-07")]);
+        // The lookback is never forced.
+        let lookback = plan(
+            &window("2025-06-05", "2025-06-06"),
+            true,
+            "2025-06-07T01:00:00",
+        );
+        assert_eq!(
+            planned(&lookback),
+            ["2025-06-04T00:00:00.000Z/2025-06-06T00:00:00.000Z provisional,partial"]
+        );
+    }
+
+    #[test]
+    fn open_partitions_are_read_when_asked_for_and_future_ones_never() {
+        let config = config(&[]);
+        let request = RunRequest {
+            range: Range {
+                from: Some(at("2025-06-04")),
+                ..Range::default()
+            },
+            include_open: true,
+            ..RunRequest::default()
+        };
+        let now = at("2025-06-06T12:00:00");
+        let range = request.resolve(&config, now).unwrap();
+        assert_eq!(range, window("2025-06-04", "2025-06-07"));
+        let committed = BTreeMap::from([
+            (key("2025-06-04"), FINAL),
+            (key("2025-06-06"), PROVISIONAL),
+        ]);
+        let app_id = AppId::try_new("st-1").unwrap();
+        let open = plan(
+            &app_id,
+            &window("2025-06-04", "2025-06-09"),
+            &request,
+            &committed,
+            &config,
+            now,
+        );
+        assert_eq!(
+            planned(&open)[3..],
+            [
+                "2025-06-05T00:00:00.000Z/2025-06-06T00:00:00.000Z uncommitted",
+                "2025-06-06T00:00:00.000Z/2025-06-07T00:00:00.000Z provisional",
+            ]
+        );
+        assert_eq!(open.not_due, [key("2025-06-07"), key("2025-06-08")]);
+        // At midnight sharp, no partition is open.
+        let midnight = request.resolve(&config, at("2025-06-06")).unwrap();
+        assert_eq!(midnight, window("2025-06-04", "2025-06-06"));
     }
 
     #[test]
@@ -333,7 +433,11 @@ mod tests {
                 to: to.map(at),
                 date: None,
             };
-            range
+            let request = RunRequest {
+                range,
+                ..RunRequest::default()
+            };
+            request
                 .resolve(&config(settings), now)
                 .map(|window| window.to_string())
                 .map_err(|error| error.to_string())
@@ -372,12 +476,17 @@ mod tests {
                 .unwrap_err()
                 .contains("where to start is not known")
         );
+        assert!(
+            resolve(Some("0001-01-01"), Some("9999-12-31"), &[])
+                .unwrap_err()
+                .contains("at most 100 years")
+        );
         let date = Range {
             date: Some("2025-06-28".parse().unwrap()),
             ..Range::default()
         };
         assert_eq!(
-            date.resolve(&config(&[]), now).unwrap(),
+            date.resolve(Grain::Day, None, now).unwrap(),
             window("2025-06-28", "2025-06-29")
         );
     }

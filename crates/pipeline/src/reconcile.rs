@@ -1,5 +1,7 @@
 //! The books of a window: put together, and checked before anything of it is committed.
 
+use std::time::Duration;
+
 use answerlake_model::{JobBooks, Window};
 use chrono::{DateTime, Utc};
 
@@ -12,6 +14,7 @@ pub(crate) struct JobFacts {
     pub(crate) job_id: Option<String>,
     pub(crate) window: Option<Window>,
     pub(crate) as_of: Option<DateTime<Utc>>,
+    pub(crate) export_time: Option<Duration>,
     /// Records promised; `None` promises nothing.
     pub(crate) promised: Option<u64>,
 }
@@ -33,6 +36,9 @@ pub(crate) fn reconcile(facts: JobFacts, assembled: &Assembled) -> Result<JobBoo
         window: facts.window,
         as_of: facts.as_of,
         promised: facts.promised,
+        export_millis: facts
+            .export_time
+            .and_then(|time| u64::try_from(time.as_millis()).ok()),
         fragments: counts.fragments,
         decoded: counts.decoded,
         margin: counts.margin,

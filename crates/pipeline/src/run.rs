@@ -5,18 +5,21 @@
 
 use std::sync::Arc;
 
-use answerlake_extract::{ExportClient, ExtractError, FinishedJob, JobObserver, JobStore};
+use answerlake_extract::{
+    ExportClient, ExtractConfig, ExtractError, FinishedJob, JobObserver, JobStore, SourceConfig,
+};
 use answerlake_load::OnCommitted;
-use answerlake_model::{JobBooks, PartitionKey};
+use answerlake_model::{JobBooks, PartitionKey, Window};
 use answerlake_transform::AppAssignment;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use futures::{StreamExt, stream};
 
 use crate::assemble::{Assembled, AssembledPartition};
 use crate::bridge::{Downloads, on_its_own_thread};
 use crate::config::{OnShrink, PipelineConfig};
 use crate::error::PipelineError;
-use crate::plan::{Plan, PlannedWindow, Range, looked_at, plan, to_delta};
+use crate::failures::FailureNotes;
+use crate::plan::{Plan, PlannedWindow, RunRequest, looked_at, plan, to_delta};
 use crate::progress::WindowProgress;
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
@@ -29,29 +32,17 @@ const FRAGMENTS_AHEAD: usize = 4;
 /// How often a window is exported before it fails for what it holds.
 const EXPORTS: u32 = 2;
 
-/// What a run is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RunRequest {
-    /// Its range.
-    pub range: Range,
-    /// Whether partitions of the range are read that are settled.
-    pub force: bool,
-}
-
 /// Brings all that is due into the lake.
 ///
 /// # Errors
 /// When the run cannot begin: settings, lake, scratch. What fails later is in the report.
 pub async fn run(
     config: &PipelineConfig,
+    extract: &ExtractConfig,
     request: &RunRequest,
     context: &RunContext,
 ) -> Result<RunReport, PipelineError> {
-    let extract = config.extract.clone().ok_or(PipelineError::Missing {
-        setting: "source.host",
-        flag: "host",
-    })?;
-    let range = request.range.resolve(config, context.now)?;
+    let range = request.resolve(config, context.now)?;
     let client = ExportClient::try_new(extract.clone())?;
     let bench = Workbench::open(config, context, extract.jobs.concurrency).await?;
 
@@ -61,11 +52,10 @@ pub async fn run(
         .lake
         .states(app_id, &looked_at, config.lake.grain)
         .await?;
-    let forced = request.force.then_some(&range);
     let Plan { windows, not_due } = plan(
         app_id,
-        &looked_at,
-        forced,
+        &range,
+        request,
         &committed(&states),
         config,
         context.now,
@@ -76,19 +66,25 @@ pub async fn run(
     for key in &not_due {
         tally.add(key, PartitionReport::new(key, PartitionState::NotDue));
     }
-    let (bench, client) = (&bench, &client);
+    LakeJobs(bench.lake.clone())
+        .clear(app_id, context.now, config.jobs.max_age)
+        .await;
+    let notes = FailureNotes::open(&bench.lake, app_id, &context.run_id).await;
+    let (bench, client, notes) = (&bench, &client, &notes);
     context.progress.plan(windows.len());
     let runs = windows.iter().map(|planned| async move {
         let progress = context.progress.begin(Some(planned.window));
         let run = WindowRun {
             bench,
             client: client.observed_by(Arc::clone(&progress) as Arc<dyn JobObserver>),
+            source: &extract.source,
             planned,
             progress: &progress,
         };
         let outcome = run.run().await;
         let failed_with_it = outcome.as_ref().map_or(planned.partitions.len(), |_| 0);
         context.progress.end(&progress, failed_with_it);
+        notes.update(planned, &outcome).await;
         (planned, outcome)
     });
     let mut in_flight = stream::iter(runs).buffer_unordered(extract.jobs.concurrency);
@@ -105,15 +101,16 @@ pub async fn run(
 }
 
 /// What came of a window.
-struct WindowOutcome {
+pub(crate) struct WindowOutcome {
     books: JobBooks,
-    partitions: Vec<(PartitionKey, PartitionOutcome)>,
+    pub(crate) partitions: Vec<(PartitionKey, PartitionOutcome)>,
 }
 
 /// One window on its way.
 struct WindowRun<'r> {
     bench: &'r Workbench<'r>,
     client: ExportClient,
+    source: &'r SourceConfig,
     planned: &'r PlannedWindow,
     progress: &'r Arc<WindowProgress>,
 }
@@ -186,17 +183,10 @@ impl WindowRun<'_> {
     }
 
     async fn export(&self, jobs: &LakeJobs) -> Result<FinishedJob, ExtractError> {
-        let margin = to_delta(self.bench.config.window.margin);
-        let source = &self
-            .bench
-            .config
-            .extract
-            .as_ref()
-            .expect("a run has a source")
-            .source;
+        let range = self.asked_range();
         let job = self
             .client
-            .run_job(&source.request(self.planned.window.widen(margin)), jobs)
+            .run_job(&self.source.request(range), jobs)
             .await?;
         tracing::info!(
             window = %self.planned.window,
@@ -207,6 +197,16 @@ impl WindowRun<'_> {
             "export finished"
         );
         Ok(job)
+    }
+
+    /// The window with its margin, as it is asked for: nothing of the future. So a job of an open window is taken up by
+    /// no later run, which asks for more.
+    fn asked_range(&self) -> Window {
+        let margin = to_delta(self.bench.config.window.margin);
+        let range = self.planned.window.widen(margin);
+        // The vendor's times have milliseconds.
+        let now = self.bench.context.now.trunc_subsecs(3);
+        Window::try_new(range.start(), range.end().min(now)).unwrap_or(range)
     }
 
     /// Downloads and assembles at once.
@@ -261,6 +261,7 @@ impl WindowRun<'_> {
             window: Some(window),
             as_of: Some(job.record.posted_at),
             promised: job.total_records,
+            export_time: job.export_time,
         };
         let books = reconcile(facts, &assembled)?;
         Ok((self.bench.refuse_if_none_loaded(assembled).await?, books))
@@ -272,7 +273,9 @@ impl WindowRun<'_> {
         books: JobBooks,
         posted_at: DateTime<Utc>,
     ) -> Result<WindowOutcome, PipelineError> {
-        let settle = to_delta(self.bench.config.window.settle);
+        // Within the lag nothing is settled, whatever the settings say of that.
+        let window = &self.bench.config.window;
+        let settle = to_delta(window.settle.max(window.lag));
         let on_committed = match self.bench.config.window.on_shrink {
             OnShrink::Fail => OnCommitted::ReplaceUnlessShrunk,
             OnShrink::Replace => OnCommitted::Replace,

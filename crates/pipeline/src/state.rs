@@ -1,21 +1,24 @@
 //! What the lake knows that a run must know: which partitions are committed, and which jobs are in flight.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use answerlake_extract::{BoxError, ExportRequest, JobRecord, JobStore};
-use answerlake_load::Lake;
-use answerlake_model::PartitionKey;
+use answerlake_load::{Lake, PartitionSummary};
+use answerlake_model::{AppId, PartitionKey};
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
-use crate::plan::Committed;
+use crate::error::chain;
+use crate::plan::{Committed, to_delta};
 
 /// What the plan must know of the partitions' states.
 pub(crate) fn committed(
-    states: &BTreeMap<PartitionKey, answerlake_load::PartitionState>,
+    states: &BTreeMap<PartitionKey, PartitionSummary>,
 ) -> BTreeMap<PartitionKey, Committed> {
-    let facts = |state: &answerlake_load::PartitionState| Committed {
-        provisional: state.manifest.provisional,
-        partial: state.manifest.partial,
+    let facts = |state: &PartitionSummary| Committed {
+        provisional: state.provisional,
+        partial: state.partial,
         broken: state.is_broken(),
     };
     states
@@ -27,6 +30,27 @@ pub(crate) fn committed(
 /// Keeps the jobs in flight in the lake, so that any machine can take them up.
 #[derive(Debug, Clone)]
 pub(crate) struct LakeJobs(pub(crate) Lake);
+
+impl LakeJobs {
+    /// Forgets jobs of the app that are too old to be taken up: of a window that no run asks for any more, such as one
+    /// that was open then, nobody else would. A job that cannot be forgotten does no harm.
+    pub(crate) async fn clear(&self, app_id: &AppId, now: DateTime<Utc>, max_age: Duration) {
+        let stored = match self.0.jobs(app_id).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "stored jobs cannot be read");
+                return;
+            }
+        };
+        for (name, json) in stored {
+            let is_too_old = serde_json::from_slice::<JobRecord>(&json)
+                .is_ok_and(|record| now - record.posted_at > to_delta(max_age));
+            if is_too_old && let Err(error) = self.0.delete_job(app_id, &name).await {
+                tracing::warn!(job = name, error = chain(&error), "a stored job that is too old stays");
+            }
+        }
+    }
+}
 
 /// What a job's object is called: one a request, so that a new job takes the place of the old.
 fn name(request: &ExportRequest) -> String {
@@ -125,7 +149,17 @@ mod tests {
             .unwrap(),
             None
         );
-        jobs.forget(&record("fj-2")).await.unwrap();
+        let app_id = &asked.app_id;
+        let day = Duration::from_secs(24 * 60 * 60);
+        let posted_at = record("fj-2").posted_at;
+        jobs.clear(app_id, posted_at + day, day).await;
+        assert_eq!(jobs.find(&asked).await.unwrap(), Some(record("fj-2")));
+        jobs.clear(app_id, posted_at + day + Duration::from_secs(1), day)
+            .await;
+        assert_eq!(jobs.find(&asked).await.unwrap(), None);
+
+        jobs.save(&record("fj-3")).await.unwrap();
+        jobs.forget(&record("fj-3")).await.unwrap();
         assert_eq!(jobs.find(&asked).await.unwrap(), None);
     }
 }

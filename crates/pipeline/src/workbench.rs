@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use answerlake_load::{
-    CommitOutcome, Lake, LakePin, LakeStore, OnCommitted, Proposal, Recovered, WriterConfig,
+    CommitOutcome, Lake, LakeStore, OnCommitted, Proposal, WriterConfig,
 };
 use answerlake_model::{
     AppId, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, TableSchema, Window,
 };
 use answerlake_transform::schema::{record_id_column, table_schemas};
-use answerlake_transform::{AppAssignment, DecodeConfig, PromptLayout, SCHEMA_VERSION};
+use answerlake_transform::{AppAssignment, DecodeConfig, SCHEMA_VERSION};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
@@ -22,6 +22,7 @@ use crate::bridge::Compute;
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::progress::{Progress, WindowProgress};
+use crate::recovery::{clear_staging, roll_forward};
 use crate::report::{PartitionReport, PartitionState};
 use crate::scratch::Scratch;
 
@@ -78,34 +79,9 @@ impl<'a> Workbench<'a> {
     ) -> Result<Self, PipelineError> {
         context.progress.start();
         let lake = Lake::new(LakeStore::open(&config.lake.url).await?);
-        lake.pin(&LakePin {
-            format_version: answerlake_load::LAKE_FORMAT_VERSION,
-            grain: config.lake.grain,
-            event: config.event.map(|event| event.name().to_owned()),
-            prompt: match config.lake.prompt {
-                PromptLayout::Parts => "parts".to_owned(),
-                PromptLayout::Text => "text".to_owned(),
-            },
-            schema_version: SCHEMA_VERSION,
-        })
-        .await?;
-        for recovered in lake.recover(config.app_id.as_ref()).await? {
-            match recovered {
-                Recovered::RolledForward {
-                    partition,
-                    revision,
-                } => {
-                    tracing::info!(%partition, revision, "a commit that an earlier run left was finished");
-                }
-                Recovered::Broken {
-                    partition,
-                    revision,
-                    missing,
-                } => {
-                    tracing::error!(%partition, revision, ?missing, "a revision is broken: files of it are nowhere");
-                }
-            }
-        }
+        lake.pin(&config.lake_pin()).await?;
+        roll_forward(&lake, config.app_id.as_ref()).await?;
+        clear_staging(&lake).await;
         let compute = Compute::try_new(config.run.threads, config.run.memory, windows_at_once)?;
         tracing::debug!(threads = compute.threads(), "ready to compute");
         let scratch = config

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use answerlake_extract::{
-    AuthConfig, EventFilter, ExtractConfig, FetchConfig, HttpConfig, JobsConfig, RateConfig,
-    SecretString, SourceConfig, Url,
+    AuthConfig, EventFilter, FetchConfig, HttpConfig, JobsConfig, RateConfig, SecretString, Url,
 };
 use answerlake_load::Compression;
 use answerlake_model::{AppId, Grain};
@@ -38,9 +37,10 @@ struct RawSource {
     event: Option<Written<Event>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where the secrets are, as it is written.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawAuth {
+pub(super) struct RawAuth {
     token_env: Option<String>,
     token_file: Option<PathBuf>,
     client_id_env: Option<String>,
@@ -159,84 +159,78 @@ fn invalid(setting: &str, reason: impl Into<String>) -> PipelineError {
 }
 
 impl RawConfig {
-    pub(super) fn resolve(
-        self,
-        environment: Environment<'_>,
-    ) -> Result<PipelineConfig, PipelineError> {
+    pub(super) fn resolve(self) -> Result<PipelineConfig, PipelineError> {
         let app_id = self.source.app_id.map(|id| id.0);
         let event = self.source.event.map(|event| event.0.0);
         let window = self.window.resolve()?;
         let lake = self.lake.resolve()?;
         let run = self.run.resolve()?;
-        let extract = match self.source.host {
-            None => None,
-            Some(host) => {
-                let host = host.parse::<Url>().map_err(|error| {
-                    invalid(
-                        "source.host",
-                        format!(
-                            "expected a URL such as `https://platform.kore.ai`, got `{}`: {error}",
-                            without_credentials(&host)
-                        ),
-                    )
-                })?;
-                let app_id = app_id.clone().ok_or(PipelineError::Missing {
-                    setting: "source.app_id",
-                    flag: "app-id",
-                })?;
-                let auth = self.auth.resolve(environment)?;
-                let defaults = ExtractConfig::new(
-                    SourceConfig {
-                        host,
-                        app_id,
-                        event,
-                    },
-                    auth,
-                );
-                let extract = ExtractConfig {
-                    http: HttpConfig {
-                        proxy: self.http.proxy.map(|url| url.0.0),
-                        ca_file: self.http.ca_file,
-                        connect_timeout: duration(
-                            self.http.connect_timeout,
-                            defaults.http.connect_timeout,
-                        ),
-                    },
-                    jobs: self.jobs.resolve(&defaults.jobs),
-                    fetch: FetchConfig {
-                        concurrency: self
-                            .fetch
-                            .concurrency
-                            .map_or(defaults.fetch.concurrency, |n| n.0),
-                        retries: self.fetch.retries.map_or(defaults.fetch.retries, |n| n.0),
-                        timeout: duration(self.fetch.timeout, defaults.fetch.timeout),
-                    },
-                    rate: RateConfig {
-                        per_minute: self
-                            .rate
-                            .per_minute
-                            .map_or(defaults.rate.per_minute, |n| n.0),
-                        per_hour: self.rate.per_hour.map_or(defaults.rate.per_hour, |n| n.0),
-                    },
-                    ..defaults
-                };
-                extract.check()?;
-                Some(extract)
-            }
-        };
+        let host = self.source.host.map(|host| {
+            host.parse::<Url>().map_err(|error| {
+                invalid(
+                    "source.host",
+                    format!(
+                        "expected a URL such as `https://platform.kore.ai`, got `{}`: {error}",
+                        without_credentials(&host)
+                    ),
+                )
+            })
+        });
+        self.auth.check()?;
         Ok(PipelineConfig {
-            extract,
+            host: host.transpose()?,
             app_id,
             event,
+            auth: self.auth,
+            http: self.http.resolve(),
             window,
+            jobs: self.jobs.resolve(),
+            fetch: self.fetch.resolve(),
+            rate: self.rate.resolve(),
             lake,
             run,
+            given: Vec::new(),
         })
     }
 }
 
+impl RawHttp {
+    fn resolve(self) -> HttpConfig {
+        HttpConfig {
+            proxy: self.proxy.map(|url| url.0.0),
+            ca_file: self.ca_file,
+            connect_timeout: duration(
+                self.connect_timeout,
+                HttpConfig::default().connect_timeout,
+            ),
+        }
+    }
+}
+
+impl RawFetch {
+    fn resolve(self) -> FetchConfig {
+        let defaults = FetchConfig::default();
+        FetchConfig {
+            concurrency: self.concurrency.map_or(defaults.concurrency, |n| n.0),
+            retries: self.retries.map_or(defaults.retries, |n| n.0),
+            timeout: duration(self.timeout, defaults.timeout),
+        }
+    }
+}
+
+impl RawRate {
+    fn resolve(self) -> RateConfig {
+        let defaults = RateConfig::default();
+        RateConfig {
+            per_minute: self.per_minute.map_or(defaults.per_minute, |n| n.0),
+            per_hour: self.per_hour.map_or(defaults.per_hour, |n| n.0),
+        }
+    }
+}
+
 impl RawJobs {
-    fn resolve(self, defaults: &JobsConfig) -> JobsConfig {
+    fn resolve(self) -> JobsConfig {
+        let defaults = JobsConfig::default();
         JobsConfig {
             concurrency: self.concurrency.map_or(defaults.concurrency, |n| n.0),
             poll_min: duration(self.poll_min, defaults.poll_min),
@@ -249,15 +243,22 @@ impl RawJobs {
 }
 
 impl RawAuth {
-    fn resolve(self, environment: Environment<'_>) -> Result<AuthConfig, PipelineError> {
-        const TOKEN_ENV: &str = "ANSWERLAKE_TOKEN";
-        const CLIENT_ID_ENV: &str = "ANSWERLAKE_CLIENT_ID";
-        const CLIENT_SECRET_ENV: &str = "ANSWERLAKE_CLIENT_SECRET";
-        let token_ways = [
+    /// Finds what cannot work without a look at the secrets.
+    fn check(&self) -> Result<(), PipelineError> {
+        if let [first, second, ..] = self.ways()[..] {
+            return Err(PipelineError::TwoWaysToAuthenticate {
+                first: first.to_owned(),
+                second: second.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The ways to authenticate that are given.
+    fn ways(&self) -> Vec<&'static str> {
+        let ways = [
             ("auth.token_env", self.token_env.is_some()),
             ("auth.token_file", self.token_file.is_some()),
-        ];
-        let secret_ways = [
             ("auth.client_secret_env", self.client_secret_env.is_some()),
             ("auth.client_secret_file", self.client_secret_file.is_some()),
             (
@@ -265,18 +266,19 @@ impl RawAuth {
                 self.client_secret_command.is_some(),
             ),
         ];
-        let given: Vec<&str> = token_ways
-            .iter()
-            .chain(&secret_ways)
-            .filter(|(_, is_given)| *is_given)
-            .map(|(name, _)| *name)
-            .collect();
-        if let [first, second, ..] = given[..] {
-            return Err(PipelineError::TwoWaysToAuthenticate {
-                first: first.to_owned(),
-                second: second.to_owned(),
-            });
-        }
+        ways.into_iter()
+            .filter_map(|(name, is_given)| is_given.then_some(name))
+            .collect()
+    }
+
+    /// Looks up the secrets.
+    pub(super) fn look_up(
+        &self,
+        environment: Environment<'_>,
+    ) -> Result<AuthConfig, PipelineError> {
+        const TOKEN_ENV: &str = "ANSWERLAKE_TOKEN";
+        const CLIENT_ID_ENV: &str = "ANSWERLAKE_CLIENT_ID";
+        const CLIENT_SECRET_ENV: &str = "ANSWERLAKE_CLIENT_SECRET";
         let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
         let needed = |name: &str, setting: &'static str| {
             variable(name).ok_or_else(|| PipelineError::MissingVariable {
@@ -284,17 +286,17 @@ impl RawAuth {
                 setting,
             })
         };
-        if let Some(path) = self.token_file {
-            return Ok(AuthConfig::TokenFile(path));
+        if let Some(path) = &self.token_file {
+            return Ok(AuthConfig::TokenFile(path.clone()));
         }
-        if let Some(name) = self.token_env {
+        if let Some(name) = &self.token_env {
             return Ok(AuthConfig::Token(SecretString::from(needed(
-                &name,
+                name,
                 "auth.token_env",
             )?)));
         }
         let client_id_env = self.client_id_env.as_deref().unwrap_or(CLIENT_ID_ENV);
-        let signs = !given.is_empty() || self.client_id_env.is_some();
+        let signs = !self.ways().is_empty() || self.client_id_env.is_some();
         if !signs {
             match (variable(TOKEN_ENV), variable(CLIENT_SECRET_ENV)) {
                 (Some(_), Some(_)) => {
@@ -327,11 +329,12 @@ impl RawAuth {
         Ok(AuthConfig::Signed {
             client_id: needed(client_id_env, "auth.client_id_env")?,
             client_secret: SecretString::from(client_secret),
-            audience: self.audience,
+            audience: self.audience.clone(),
             subject: self
                 .subject
+                .clone()
                 .unwrap_or_else(|| AuthConfig::SUBJECT.to_owned()),
-            lifetime: duration(self.lifetime, AuthConfig::LIFETIME),
+            lifetime: duration(self.lifetime.clone(), AuthConfig::LIFETIME),
         })
     }
 }
