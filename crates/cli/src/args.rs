@@ -1,7 +1,7 @@
 //! What can be asked for on the command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use answerlake_model::Table;
 use answerlake_pipeline::Setting;
@@ -46,6 +46,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Bring all that is due from the source into the lake
     Run(RunArgs),
+    /// Show what a run would ask for, and why, without asking
+    Plan(PlanArgs),
+    /// Show what is in the lake, what is not, and why; by the lake alone
+    Status(StatusArgs),
+    /// Finish what killed runs left in the lake
+    Recover(RecoverArgs),
     /// Bring fragments that are at hand into the lake
     Ingest(IngestArgs),
     /// Print the tables, column by column
@@ -126,6 +132,9 @@ pub(crate) struct RunArgs {
     /// Read partitions of the range that are settled, too
     #[arg(long)]
     pub(crate) force: bool,
+    /// Read partitions that have not ended, or not long enough ago, too: they are committed as provisional
+    #[arg(long)]
+    pub(crate) include_open: bool,
     /// Exit code when there is nothing to do, such as 99 for Airflow to skip the task [default: 0]
     #[arg(long, value_name = "CODE")]
     pub(crate) skip_exit_code: Option<u8>,
@@ -157,6 +166,104 @@ impl From<&RangeArgs> for Range {
             date: args.date,
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake plan pipelines/support.toml
+  answerlake plan pipelines/support.toml --from 2025-06-01 --to 2025-07-01
+  answerlake plan pipelines/support.toml --workers 4 --output json
+
+Nothing is asked of the source and nothing is written; credentials are not needed. Partitions are read that are \
+uncommitted, provisional (read before they had settled), partial (nothing proves them complete), broken (files of \
+them are nowhere) or forced. How long an export takes is told by those before it, and is `?` (null) where none was \
+seen through.
+
+With --output json: one line, a list of at most 1,000 entries, for Airflow's task mapping or any other orchestrator. \
+Each has app_id, from, to, partitions, reasons, predicted_seconds and arguments; a worker runs
+  answerlake run pipelines/support.toml ARGUMENTS…
+with the same settings. Entries are independent of one another, and all of them together do what the run would have \
+done. --workers N divides the rate limits among N that run at once.")]
+pub(crate) struct PlanArgs {
+    /// Pipeline file, TOML; not needed when --app-id and --lake are given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Plan partitions of the range that are settled, too
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Plan partitions that have not ended, or not long enough ago, too
+    #[arg(long)]
+    pub(crate) include_open: bool,
+    /// Workers that will run entries at once: each is given its share of the rate limits
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) workers: u32,
+    /// Exit code when there is nothing to do, such as 99 for Airflow to skip the task [default: 0]
+    #[arg(long, value_name = "CODE")]
+    pub(crate) skip_exit_code: Option<u8>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake status --lake ./lake
+  answerlake status pipelines/support.toml --from 2025-06-01 --list
+  answerlake status pipelines/support.toml --check || mail -s 'answerlake' on-call@example.com
+
+The calendar has a line a month and a character a day: # committed, 0 committed and empty, ~ provisional (late \
+records may still come), % partial (nothing proves it complete), - not due yet; and in capitals what wants somebody: \
+M missing, F failed, B broken (files of it are nowhere). With hourly grain a day shows its worst hour; --list has \
+the hours.
+
+Without an app, all apps of the lake are shown. Without a range, from window.start, or else the first partition there \
+is, until now. Credentials are not needed.
+
+Problems, and with them exit code 3 under --check: partitions that failed when they were last tried, that are broken \
+or missing, commits that are unfinished for more than an hour, and newest data that is older than --max-age. Days \
+after the newest one have until --max-age to come. Provisional and partial days are no problem; those that the \
+lookback does not reach any more are said, with what ends that.")]
+pub(crate) struct StatusArgs {
+    /// Pipeline file, TOML; not needed when --lake is given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// A line for each partition, in place of the calendar; in JSON, all partitions
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Exit with 3 when there are problems
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// How old the newest data may be
+    #[arg(long, value_name = "DURATION", default_value = "26h")]
+    pub(crate) max_age: answerlake_pipeline::config::HumanDuration,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake recover --lake ./lake
+  answerlake recover pipelines/support.toml
+
+Every run does the same for its app when it starts. Commits that a killed run left unfinished are finished, and files \
+that it staged and never committed are removed once they are 48 hours old. A revision of which files are nowhere is \
+broken: it is said (exit code 3), and the next run that looks at its partition reads that again. Safe at any time, \
+also while runs are at work.")]
+pub(crate) struct RecoverArgs {
+    /// Pipeline file, TOML; not needed when --lake is given. Without an app, all apps of the lake are recovered
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +432,16 @@ pub(crate) struct ResultArgs {
         hide_env_values = true
     )]
     pub(crate) result_file: Option<PathBuf>,
+}
+
+impl ResultArgs {
+    /// The file, if one is asked for.
+    pub(crate) fn result_file(&self) -> Option<&Path> {
+        // A variable that is set to nothing is as good as not set.
+        self.result_file
+            .as_deref()
+            .filter(|path| !path.as_os_str().is_empty())
+    }
 }
 
 /// How the result is printed.

@@ -15,6 +15,10 @@ mod output;
 mod progress;
 // What stderr shows, when it is a terminal.
 mod screen;
+// Partitions by the day.
+mod calendar;
+// Text for narrow terminals.
+mod paragraph;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,6 +50,9 @@ fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
     logging::init(&cli.logging, screen.as_ref());
     match cli.command {
         Command::Run(args) => commands::run::execute(&args, screen.as_ref()),
+        Command::Plan(args) => commands::plan::execute(&args),
+        Command::Status(args) => commands::status::execute(&args),
+        Command::Recover(args) => commands::recover::execute(&args),
         Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),
         Command::Schema(args) => commands::schema::execute(&args),
         Command::Emulate(args) => commands::emulate::execute(&args),

@@ -11,6 +11,7 @@ use answerlake_pipeline::error::FailureKind;
 use answerlake_pipeline::{PartitionReport, PartitionState, PipelineError, RunReport, RunStatus};
 use chrono::Utc;
 use clap::error::ErrorKind;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::args::{Asked, OutputFormat};
@@ -63,10 +64,10 @@ impl Exit {
     }
 }
 
-/// Writes a report to a file: whole, or not at all.
-pub(crate) fn write_report(report: &RunReport, path: &Path) -> io::Result<()> {
+/// Writes a result to a file: whole, or not at all.
+pub(crate) fn write_json(result: &impl Serialize, path: &Path) -> io::Result<()> {
     let beside = path.with_extension("partial");
-    std::fs::write(&beside, serde_json::to_string(report)? + "\n")?;
+    std::fs::write(&beside, serde_json::to_string(result)? + "\n")?;
     std::fs::rename(&beside, path)
 }
 
@@ -103,7 +104,7 @@ pub(crate) fn print_failure(error: &anyhow::Error, asked: &Asked) -> Exit {
     // Where even stderr is gone, nobody is left to tell.
     let _ = eprint(&text);
     if let Some(path) = &asked.result_file
-        && let Err(error) = write_report(&report, path)
+        && let Err(error) = write_json(&report, path)
     {
         let path = path.display();
         let _ = eprint(&format!(

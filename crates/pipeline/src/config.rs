@@ -361,17 +361,16 @@ mod tests {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        let loaded = PipelineConfig::load(Some(file.path()), &overrides)
-            .and_then(|config| {
-                let extract = config.extract(&environment)?;
-                // What became of both is in the rest.
-                let config = PipelineConfig {
-                    auth: RawAuth::default(),
-                    given: Vec::new(),
-                    ..config
-                };
-                Ok((config, extract))
-            });
+        let loaded = PipelineConfig::load(Some(file.path()), &overrides).and_then(|config| {
+            let extract = config.extract(&environment)?;
+            // What became of both is in the rest.
+            let config = PipelineConfig {
+                auth: RawAuth::default(),
+                given: Vec::new(),
+                ..config
+            };
+            Ok((config, extract))
+        });
         loaded.map_err(|error| {
             let mut text = error
                 .to_string()

@@ -215,11 +215,7 @@ pub fn plan(
 }
 
 /// Whether a partition ended at least `window.lag` ago.
-pub(crate) fn has_ended(
-    key: &PartitionKey,
-    config: &PipelineConfig,
-    now: DateTime<Utc>,
-) -> bool {
+pub(crate) fn has_ended(key: &PartitionKey, config: &PipelineConfig, now: DateTime<Utc>) -> bool {
     key.window().end() <= now - to_delta(config.window.lag)
 }
 
@@ -380,10 +376,8 @@ mod tests {
         let now = at("2025-06-06T12:00:00");
         let range = request.resolve(&config, now).unwrap();
         assert_eq!(range, window("2025-06-04", "2025-06-07"));
-        let committed = BTreeMap::from([
-            (key("2025-06-04"), FINAL),
-            (key("2025-06-06"), PROVISIONAL),
-        ]);
+        let committed =
+            BTreeMap::from([(key("2025-06-04"), FINAL), (key("2025-06-06"), PROVISIONAL)]);
         let app_id = AppId::try_new("st-1").unwrap();
         let open = plan(
             &app_id,

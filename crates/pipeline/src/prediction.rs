@@ -32,7 +32,9 @@ impl Export {
     fn of(job: &JobBooks) -> Option<Self> {
         let (window, millis) = (job.window?, job.export_millis?);
         // Of a window that was open, what lay behind it was exported.
-        let end = job.as_of.map_or(window.end(), |as_of| as_of.min(window.end()));
+        let end = job
+            .as_of
+            .map_or(window.end(), |as_of| as_of.min(window.end()));
         let hours = hours(&Window::try_new(window.start(), end).ok()?);
         Some(Self {
             window,

@@ -151,11 +151,12 @@ fn late(app_id: &AppId, newest: &Newest, max_age: Duration) -> Option<Problem> {
     if TimeDelta::seconds(newest.age_seconds) <= to_delta(max_age) {
         return None;
     }
-    let hours = newest.age_seconds / 3600;
+    let hours = |seconds: i64| format!("{} h", seconds / 3600);
     let message = format!(
-        "the newest data, {}, ends {hours} h ago: expected at most {}",
+        "the newest data, {}, ends {} ago: expected at most {}",
         newest.partition,
-        humantime::format_duration(max_age)
+        hours(newest.age_seconds),
+        hours(to_delta(max_age).num_seconds()),
     );
     Some(Problem::new(ProblemKind::Late, Some(app_id), message))
 }

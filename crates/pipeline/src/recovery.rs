@@ -8,12 +8,17 @@ use serde::Serialize;
 use crate::config::PipelineConfig;
 use crate::error::{PipelineError, chain};
 use crate::report::RunStatus;
+use crate::status::run_arguments;
 
 /// What `recover` did.
 #[derive(Debug, Clone, Serialize)]
 pub struct RecoveryReport {
     /// `ok`, `nothing_to_do`, or `partial` where revisions are broken.
     pub status: RunStatus,
+    /// The lake's address.
+    pub lake: String,
+    /// Whether there is a lake at all.
+    pub exists: bool,
     /// The commits that were finished.
     pub rolled_forward: Vec<RolledForward>,
     /// The revisions that cannot be finished: a run plans their partitions again.
@@ -38,14 +43,12 @@ pub struct BrokenRevision {
     pub partition: String,
     /// Its app.
     pub app_id: String,
-    /// Its first instant.
-    pub from: String,
-    /// The first instant after it.
-    pub to: String,
     /// The revision.
     pub revision: u64,
     /// The files that are nowhere, relative to the lake.
     pub missing: Vec<String>,
+    /// What `answerlake run` is to be told to read the partition again, beside the settings.
+    pub arguments: Vec<String>,
 }
 
 /// What was cleared of staging.
@@ -67,7 +70,7 @@ pub async fn recover(config: &PipelineConfig) -> Result<RecoveryReport, Pipeline
     // Nothing to mend is no reason to make a lake.
     let lake = Lake::new(LakeStore::open_to_read(&config.lake.url).await?);
     // Refuses a lake of a newer program.
-    lake.pinned().await?;
+    let exists = lake.pinned().await?.is_some();
     let recovered = roll_forward(&lake, config.app_id.as_ref()).await?;
     let staging = lake.clear_staging(STAGING_MAX_AGE).await?;
     let (mut rolled_forward, mut broken) = (Vec::new(), Vec::new());
@@ -87,10 +90,9 @@ pub async fn recover(config: &PipelineConfig) -> Result<RecoveryReport, Pipeline
             } => broken.push(BrokenRevision {
                 partition: partition.to_string(),
                 app_id: partition.app_id().to_string(),
-                from: crate::report::iso(partition.window().start()),
-                to: crate::report::iso(partition.window().end()),
                 revision,
                 missing,
+                arguments: run_arguments(&partition.window()),
             }),
         }
     }
@@ -103,6 +105,8 @@ pub async fn recover(config: &PipelineConfig) -> Result<RecoveryReport, Pipeline
     };
     Ok(RecoveryReport {
         status,
+        lake: config.lake.url.clone(),
+        exists,
         rolled_forward,
         broken,
         staging: StagingReport {
@@ -147,7 +151,10 @@ pub(crate) async fn clear_staging(lake: &Lake) {
             tracing::info!(files, bytes, "cleared what killed runs had staged");
         }
         Err(error) => {
-            tracing::warn!(error = chain(&error), "staging of killed runs cannot be cleared");
+            tracing::warn!(
+                error = chain(&error),
+                "staging of killed runs cannot be cleared"
+            );
         }
     }
 }

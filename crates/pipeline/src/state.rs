@@ -46,7 +46,11 @@ impl LakeJobs {
             let is_too_old = serde_json::from_slice::<JobRecord>(&json)
                 .is_ok_and(|record| now - record.posted_at > to_delta(max_age));
             if is_too_old && let Err(error) = self.0.delete_job(app_id, &name).await {
-                tracing::warn!(job = name, error = chain(&error), "a stored job that is too old stays");
+                tracing::warn!(
+                    job = name,
+                    error = chain(&error),
+                    "a stored job that is too old stays"
+                );
             }
         }
     }

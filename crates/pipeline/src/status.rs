@@ -207,13 +207,13 @@ pub async fn status(
     let mut heads = lake.heads(config.app_id.as_ref(), None).await?;
     heads.retain(|key, _| key.grain() == grain);
     let mut apps: BTreeMap<AppId, Option<Window>> = BTreeMap::new();
-    let named = heads.keys().chain(failures.keys()).map(PartitionKey::app_id);
+    let named = heads
+        .keys()
+        .chain(failures.keys())
+        .map(PartitionKey::app_id);
     for app_id in named.chain(&config.app_id).collect::<BTreeSet<_>>() {
         let is_its = |key: &&PartitionKey| key.app_id() == app_id;
-        let first = [
-            heads.keys().find(is_its),
-            failures.keys().find(is_its),
-        ];
+        let first = [heads.keys().find(is_its), failures.keys().find(is_its)];
         let first = first.into_iter().flatten().map(PartitionKey::start).min();
         let last = heads.keys().rfind(is_its).map(|key| key.window().end());
         let range = range_of(&config, &request.range, now, first, last)?;

@@ -107,7 +107,10 @@ pub async fn plan_run(
         jobs_at_once: config.jobs.concurrency,
         rate: config.rate.clone(),
         request: *request,
-        open_from: wanted.slots(grain).find(|slot| is_open(*slot)).unwrap_or(wanted.end()),
+        open_from: wanted
+            .slots(grain)
+            .find(|slot| is_open(*slot))
+            .unwrap_or(wanted.end()),
     })
 }
 
@@ -163,7 +166,9 @@ impl WorkList {
         let mut stretches: Vec<&[(PlannedWindow, Option<Duration>)]> = Vec::new();
         let mut rest = &self.windows[..];
         while !rest.is_empty() {
-            let joined = rest.windows(2).take_while(|pair| may_join(&pair[0].0, &pair[1].0));
+            let joined = rest
+                .windows(2)
+                .take_while(|pair| may_join(&pair[0].0, &pair[1].0));
             let (stretch, others) = rest.split_at(joined.count() + 1);
             stretches.push(stretch);
             rest = others;
@@ -222,8 +227,7 @@ impl WorkList {
                 .map(|(key, _)| slot_name(key))
                 .collect(),
             reasons,
-            predicted_seconds: predicted
-                .map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0),
+            predicted_seconds: predicted.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0),
             arguments,
         }
     }
@@ -238,9 +242,7 @@ fn may_join(one: &PlannedWindow, next: &PlannedWindow) -> bool {
     one.window.end() == next.window.start() || (!is_forced(one) && !is_forced(next))
 }
 
-fn count_reasons<'p>(
-    windows: impl Iterator<Item = &'p PlannedWindow>,
-) -> BTreeMap<Reason, usize> {
+fn count_reasons<'p>(windows: impl Iterator<Item = &'p PlannedWindow>) -> BTreeMap<Reason, usize> {
     let mut counts = BTreeMap::new();
     for (_, reason) in windows.flat_map(|planned| &planned.partitions) {
         *counts.entry(*reason).or_default() += 1;
@@ -340,7 +342,11 @@ mod tests {
         let forced = (4000..5400).map(|hour| window(hour, Reason::Forced));
         let list = list(lookback.chain(forced).collect());
         let entries = list.entries(1);
-        assert!((500..=MAX_ENTRIES).contains(&entries.len()), "{}", entries.len());
+        assert!(
+            (500..=MAX_ENTRIES).contains(&entries.len()),
+            "{}",
+            entries.len()
+        );
         let partitions: Vec<_> = entries.iter().flat_map(|entry| &entry.partitions).collect();
         assert_eq!(partitions.len(), 2900);
         for entry in &entries {

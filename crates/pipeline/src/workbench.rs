@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use answerlake_load::{
-    CommitOutcome, Lake, LakeStore, OnCommitted, Proposal, WriterConfig,
-};
+use answerlake_load::{CommitOutcome, Lake, LakeStore, OnCommitted, Proposal, WriterConfig};
 use answerlake_model::{
     AppId, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, TableSchema, Window,
 };

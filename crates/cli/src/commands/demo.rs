@@ -80,7 +80,8 @@ async fn demo(args: &DemoArgs, lake: &Path, screen: Option<&Arc<Screen>>) -> any
         "ANSWERLAKE_CLIENT_SECRET" => Some(client_secret.clone()),
         _ => None,
     };
-    let pipeline = PipelineConfig::load(None, &overrides, &secrets)?;
+    let pipeline = PipelineConfig::load(None, &overrides)?;
+    let extract = pipeline.extract(&secrets)?;
     let range = Range {
         from: Some(from),
         to: Some(to),
@@ -91,9 +92,10 @@ async fn demo(args: &DemoArgs, lake: &Path, screen: Option<&Arc<Screen>>) -> any
     let bars = screen.map(|screen| Bars::draw(screen, Arc::clone(&context.progress)));
     let report = answerlake_pipeline::run(
         &pipeline,
+        &extract,
         &RunRequest {
             range,
-            force: false,
+            ..RunRequest::default()
         },
         &context,
     )

@@ -10,8 +10,7 @@ use crate::screen::Screen;
 
 pub(crate) fn execute(args: &IngestArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     super::execute(&args.result, None, screen, |context| async move {
-        let config =
-            PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0, &super::variable)?;
+        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
         let request = IngestRequest {
             paths: args.paths.clone(),
         };

@@ -2,6 +2,14 @@
 
 // Bring all that is due from the source into the lake.
 pub(crate) mod run;
+// What a run would ask for.
+pub(crate) mod plan;
+// What is in the lake.
+pub(crate) mod status;
+// Finish what killed runs left.
+pub(crate) mod recover;
+// What the three have in common.
+mod answer;
 // Bring fragments that are at hand into the lake.
 pub(crate) mod ingest;
 // Print the tables, column by column.
@@ -29,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::ResultArgs;
-use crate::output::{Exit, print_report, write_report};
+use crate::output::{Exit, print_report, write_json};
 use crate::progress::Bars;
 use crate::screen::Screen;
 
@@ -114,13 +122,8 @@ where
     let report = report.unwrap_or_else(|error| {
         RunReport::of_error(run_id.as_str(), started_at, Utc::now(), &error)
     });
-    // A variable that is set to nothing is as good as not set.
-    let result_file = result
-        .result_file
-        .as_deref()
-        .filter(|path| !path.as_os_str().is_empty());
-    let written = result_file.map_or(Ok(()), |path| {
-        write_report(&report, path)
+    let written = result.result_file().map_or(Ok(()), |path| {
+        write_json(&report, path)
             .with_context(|| format!("cannot write the result to `{}`", path.display()))
     });
     if let Err(error) = &written {

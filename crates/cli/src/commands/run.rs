@@ -14,13 +14,14 @@ pub(crate) fn execute(args: &RunArgs, screen: Option<&Arc<Screen>>) -> anyhow::R
         args.skip_exit_code,
         screen,
         |context| async move {
-            let config =
-                PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0, &super::variable)?;
+            let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+            let extract = config.extract(&super::variable)?;
             let request = RunRequest {
                 range: (&args.range).into(),
                 force: args.force,
+                include_open: args.include_open,
             };
-            answerlake_pipeline::run(&config, &request, &context).await
+            answerlake_pipeline::run(&config, &extract, &request, &context).await
         },
     )
 }

@@ -199,10 +199,7 @@ impl RawHttp {
         HttpConfig {
             proxy: self.proxy.map(|url| url.0.0),
             ca_file: self.ca_file,
-            connect_timeout: duration(
-                self.connect_timeout,
-                HttpConfig::default().connect_timeout,
-            ),
+            connect_timeout: duration(self.connect_timeout, HttpConfig::default().connect_timeout),
         }
     }
 }

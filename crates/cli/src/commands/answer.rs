@@ -1,0 +1,83 @@
+//! What the commands that only look at a lake, or mend it, have in common: one answer, as text or as a line of JSON.
+
+use std::path::Path;
+
+use answerlake_pipeline::PipelineError;
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::args::{OutputFormat, ResultArgs, SettingArgs};
+use crate::output::{Exit, print, write_json};
+
+/// What a command has to say.
+pub(crate) struct Answer<T> {
+    /// As JSON.
+    pub(crate) result: T,
+    /// For people.
+    pub(crate) text: String,
+    pub(crate) exit: Exit,
+}
+
+/// How the program was called: what a command that it proposes must be told, too.
+#[derive(Clone, Copy)]
+pub(crate) struct Invocation<'a> {
+    pub(crate) pipeline: Option<&'a Path>,
+    pub(crate) settings: &'a SettingArgs,
+}
+
+impl Invocation<'_> {
+    /// A command line that can be run as it stands, in the same environment.
+    pub(crate) fn command(&self, name: &str, arguments: &[String]) -> String {
+        let mut words = vec!["answerlake".to_owned(), name.to_owned()];
+        words.extend(
+            self.pipeline
+                .map(|path| quoted(&path.display().to_string())),
+        );
+        for given in &self.settings.0 {
+            // A proxy's address may hold a password.
+            if given.origin.starts_with("--") && given.setting.flag != "proxy" {
+                words.extend([given.origin.clone(), quoted(&given.value)]);
+            }
+        }
+        words.extend_from_slice(arguments);
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Works out the answer and prints it.
+pub(crate) fn answer<T: Serialize>(
+    args: &ResultArgs,
+    work: impl Future<Output = Result<Answer<T>, PipelineError>>,
+) -> anyhow::Result<Exit> {
+    let Answer { result, text, exit } = super::runtime()?.block_on(work)?;
+    let written = args
+        .result_file()
+        .map_or(Ok(()), |path| write_json(&result, path));
+    match args.output.output {
+        OutputFormat::Json => print(&(serde_json::to_string(&result)? + "\n"))?,
+        OutputFormat::Human => print(&text)?,
+    }
+    written.context("cannot write the result file")?;
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_take_them_apart() {
+        assert_eq!(quoted("s3://bucket/a-b"), "s3://bucket/a-b");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
+}

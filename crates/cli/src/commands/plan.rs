@@ -1,0 +1,153 @@
+//! `answerlake plan`
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use answerlake_pipeline::plan::{PlannedWindow, Reason};
+use answerlake_pipeline::work_list::slot_name;
+use answerlake_pipeline::{PipelineConfig, RunRequest, WorkList, plan_run};
+use chrono::{DateTime, Utc};
+
+use super::answer::{Answer, answer};
+use crate::args::PlanArgs;
+use crate::output::{Exit, grouped};
+use crate::paragraph::{listed, wrapped};
+
+pub(crate) fn execute(args: &PlanArgs) -> anyhow::Result<Exit> {
+    answer(&args.result, async {
+        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let request = RunRequest {
+            range: (&args.range).into(),
+            force: args.force,
+            include_open: args.include_open,
+        };
+        let list = plan_run(&config, &request, Utc::now()).await?;
+        let exit = match args.skip_exit_code {
+            Some(code) if list.windows.is_empty() => Exit::Skipped(code),
+            _ => Exit::Done,
+        };
+        Ok(Answer {
+            text: text(&list),
+            result: list.entries(args.workers),
+            exit,
+        })
+    })
+}
+
+fn text(list: &WorkList) -> String {
+    let mut text = format!("{}\n", list.app_id);
+    if !list.windows.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "\n{:16}  {:16}  {:32}  {:>8}",
+            "from", "to, not included", "why", "export"
+        );
+    }
+    for (planned, predicted) in &list.windows {
+        let _ = writeln!(text, "{}", line(planned, *predicted));
+    }
+    let partitions: usize = list.reasons().values().sum();
+    let _ = match (list.windows.len(), partitions) {
+        (0, _) => writeln!(text, "nothing to do"),
+        (windows, partitions) => writeln!(
+            text,
+            "\n{}, {}: {}",
+            counted(windows, "window"),
+            counted(partitions, "partition"),
+            reasons(&list.reasons()),
+        ),
+    };
+    if !list.windows.is_empty() {
+        text.push_str(&export_times(list));
+    }
+    text.push_str(&not_due(list));
+    text
+}
+
+fn line(planned: &PlannedWindow, predicted: Option<Duration>) -> String {
+    let instant = |time: DateTime<Utc>| {
+        let text = time.format("%Y-%m-%dT%H:%M").to_string();
+        text.strip_suffix("T00:00").unwrap_or(&text).to_owned()
+    };
+    let mut counts = BTreeMap::new();
+    for (_, reason) in &planned.partitions {
+        *counts.entry(*reason).or_default() += 1;
+    }
+    let why = reasons(&counts);
+    let export = predicted.map_or_else(|| "?".to_owned(), about);
+    let (from, to) = (
+        instant(planned.window.start()),
+        instant(planned.window.end()),
+    );
+    let mut lines = wrapped(&why, 32).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let mut line = format!("{from:16}  {to:16}  {first:32}  {export:>8}");
+    for more in lines {
+        let _ = write!(line, "\n{:36}{more}", "");
+    }
+    line
+}
+
+fn reasons(counts: &BTreeMap<Reason, usize>) -> String {
+    let named: Vec<_> = counts
+        .iter()
+        .map(|(reason, count)| match count {
+            1 if counts.len() == 1 => reason.name().to_owned(),
+            count => format!("{count} {}", reason.name()),
+        })
+        .collect();
+    named.join(", ")
+}
+
+fn export_times(list: &WorkList) -> String {
+    let (one_by_one, wall, unknown) = list.export_times();
+    let mut parts = Vec::new();
+    if unknown < list.windows.len() {
+        parts.push(format!(
+            "exports take about {:.1} job minutes, {} at jobs.concurrency {}",
+            one_by_one.as_secs_f64() / 60.0,
+            about(wall),
+            list.jobs_at_once
+        ));
+    }
+    match unknown {
+        0 => {}
+        unknown if unknown == list.windows.len() => parts.push(
+            "how long exports take is not known: the lake holds none that was seen through"
+                .to_owned(),
+        ),
+        unknown => parts.push(format!("of {unknown} more it is not known")),
+    }
+    listed(&parts, "; ", "")
+}
+
+fn not_due(list: &WorkList) -> String {
+    let (Some(first), Some(next)) = (list.not_due.first(), list.next_due) else {
+        return String::new();
+    };
+    let parts = [
+        format!("not due yet: {}", counted(list.not_due.len(), "partition")),
+        format!(
+            "the first, {}, is due from {} UTC on",
+            slot_name(first),
+            next.format("%Y-%m-%d %H:%M")
+        ),
+    ];
+    listed(&parts, "; ", "")
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(count as u64))
+}
+
+/// A span in the unit that fits.
+fn about(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 99.95 => format!("{seconds:.1} s"),
+        seconds if seconds < 99.0 * 60.0 => format!("{:.1} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
