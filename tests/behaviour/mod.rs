@@ -16,6 +16,16 @@ mod bad_input;
 mod disks;
 // Proxies and certificates.
 mod network;
+// What a run would do, told and shared out.
+mod plan;
+// What is there, and when somebody must be called.
+mod status;
+// What killed runs leave.
+mod recover;
+// Days that have not ended.
+mod open;
+// Very many partitions.
+mod many;
 // Fragments at hand.
 mod ingest;
 // The lake as DuckDB reads it.

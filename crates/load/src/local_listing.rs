@@ -70,7 +70,12 @@ fn entries(
         let kind = entry
             .file_type()
             .map_err(|error| failed("list", &at(), error))?;
-        if kind.is_dir() {
+        let is_folder = if kind.is_symlink() {
+            entry.path().is_dir()
+        } else {
+            kind.is_dir()
+        };
+        if is_folder {
             // All that lies in a folder sorts with the folder's own name.
             let is_before = offset.is_some_and(|offset| {
                 path.as_str() < offset.as_ref() && !offset.as_ref().starts_with(&path)

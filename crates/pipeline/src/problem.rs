@@ -100,7 +100,7 @@ impl Problem {
     }
 
     pub(crate) fn nothing_committed(app_id: Option<&AppId>) -> Self {
-        let message = "nothing is committed".to_owned();
+        let message = "no run has brought anything of it".to_owned();
         Self::new(ProblemKind::NothingCommitted, app_id, message)
     }
 
