@@ -67,7 +67,7 @@ fn a_week_is_shown_as_it_is() {
         .with("--to", "2025-06-29");
     let text = shown.ends(0).stdout;
     let expected = "\
-         1        10 11       20 21        31
+         1       10 11      20 21       31
 2025-06                         0#M~FMM
 # 1 committed   0 1 empty   ~ 1 provisional   M 3 missing   F 1 failed
 ";

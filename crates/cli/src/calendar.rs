@@ -22,7 +22,7 @@ pub(crate) fn calendar(partitions: &[PartitionStatus], color: Color) -> String {
         let state = days.entry(day.day()).or_insert(partition.state);
         *state = partition.state.min(*state);
     }
-    let mut text = format!("{:9}1        10 11       20 21        31\n", "");
+    let mut text = format!("{:9}1       10 11      20 21       31\n", "");
     for ((year, month), days) in months {
         // Writing to a string cannot fail.
         let _ = write!(text, "{year:04}-{month:02}  ");
@@ -133,9 +133,9 @@ mod tests {
             .collect();
         assert_eq!(
             calendar(&partitions, Color::Never),
-            "         1        10 11       20 21        31\n\
+            "         1       10 11      20 21       31\n\
              2025-06          #0 M\n\
-             2025-07  F                                -\n"
+             2025-07  F                               -\n"
         );
         assert!(calendar(&partitions, Color::Always).contains("\u{1b}[1;31mM\u{1b}[0m"));
     }
