@@ -28,6 +28,7 @@ check: $(VENV)/ready ## Format, lints, docs and tests: what CI runs
 
 long: $(VENV)/ready ## Many cases, big data, optimised: minutes
 	PROPTEST_CASES=20000 cargo test --release --workspace --no-fail-fast -- --include-ignored
+	PROPTEST_CASES=200000 cargo test --release --package answerlake-transform --test properties
 
 bench: ## Measure the stages, and all of it end to end, on seeded data: a table
 	@cargo bench --quiet --bench stages

@@ -83,6 +83,18 @@ impl<T> PerTable<T> {
         }
     }
 
+    /// The values, in the order of [`Table::ALL`].
+    pub fn into_values(self) -> [T; 6] {
+        [
+            self.queries,
+            self.feedback,
+            self.answers,
+            self.chunks,
+            self.llm_calls,
+            self.events,
+        ]
+    }
+
     /// Each table with its value, in the order of [`Table::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Table, &T)> {
         Table::ALL.into_iter().map(|table| (table, &self[table]))
@@ -94,15 +106,7 @@ impl<T> IntoIterator for PerTable<T> {
     type IntoIter = std::iter::Zip<std::array::IntoIter<Table, 6>, std::array::IntoIter<T, 6>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let values = [
-            self.queries,
-            self.feedback,
-            self.answers,
-            self.chunks,
-            self.llm_calls,
-            self.events,
-        ];
-        Table::ALL.into_iter().zip(values)
+        Table::ALL.into_iter().zip(self.into_values())
     }
 }
 

@@ -627,6 +627,24 @@ mod tests {
             ),
             (
                 Table::Queries,
+                r#""_id":"fsh-1""#,
+                r#""_id":7"#,
+                r#"{"/_id":7}"#,
+            ),
+            (
+                Table::Queries,
+                r#""_id":"fsh-1""#,
+                r#""_id":"\ud800""#,
+                r#"{"/_id":"\ud800","rows":{"chunks":2,"llm_calls":1}}"#,
+            ),
+            (
+                Table::Answers,
+                r#""_id":"fad-1""#,
+                r#""_id":null"#,
+                r#"{"/_id":null}"#,
+            ),
+            (
+                Table::Queries,
                 r#""__v":0"#,
                 r#""__v":0,"__v":1"#,
                 "verbatim",

@@ -1,6 +1,10 @@
-//! What can be wrong with a fragment as a whole. What is wrong with one record makes a dead letter instead.
+//! What can be wrong with a fragment as a whole, and with rows that records are restored from. What is wrong with one
+//! record makes a dead letter instead.
 
+use std::error::Error;
 use std::io;
+
+use answerlake_model::Table;
 
 /// A fragment that cannot be cut into records; it fails its window, for what it held is not known.
 #[derive(Debug, thiserror::Error)]
@@ -52,4 +56,65 @@ impl FragmentError {
         // A body that went wrong on the way looks like any of these; only our own disk does not.
         !matches!(self, Self::Read(_))
     }
+}
+
+/// Rows from which the records they were made of cannot be restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The next batch of a table could not be had.
+    #[error("the rows of table `{table}` cannot be read")]
+    Read {
+        /// The table.
+        table: Table,
+        /// What its reader says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A table lacks a column, or has it with another type.
+    #[error("table `{table}`: column `{column}`: expected {expected}, got {found}")]
+    Column {
+        /// The table.
+        table: Table,
+        /// The column.
+        column: &'static str,
+        /// The type it has in the schema.
+        expected: &'static str,
+        /// The type it has.
+        found: String,
+    },
+    /// A row holds what no record gives it.
+    #[error("table `{table}`, row {row}, query `{query}`: {what}")]
+    Row {
+        /// The table.
+        table: Table,
+        /// Its place in the table, from 1.
+        row: u64,
+        /// The search it belongs to, or its record's own id.
+        query: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A row belongs to no search, or stands elsewhere than the search's place in `queries` tells.
+    #[error(
+        "table `{table}`, row {row}, query `{query}`: expected the rows of a search in the order of table `queries`, \
+         got a row that belongs to none"
+    )]
+    Orphan {
+        /// The table.
+        table: Table,
+        /// Its place in the table, from 1.
+        row: u64,
+        /// The search it names.
+        query: String,
+    },
+    /// A search has fewer rows in another table than it counts.
+    #[error("table `{table}`, query `{query}`: expected {what}")]
+    Missing {
+        /// The table that lacks them.
+        table: Table,
+        /// The search.
+        query: String,
+        /// How many are missing.
+        what: String,
+    },
 }

@@ -1,14 +1,19 @@
-//! What the columns of a row do not hold exactly: the `extra` column, format version 1.
+//! What the columns of a row do not hold exactly: the `extra` column, format version 1, told by
+//! [`SCHEMA_VERSION`](crate::SCHEMA_VERSION).
 //!
 //! A JSON object. A name that begins with `/` is a JSON Pointer (RFC 6901) from the row's object, and its value is what
-//! stands there, as it was written. Two names that no pointer can have say the rest:
+//! stands there, as it was written. Three names that no pointer can have say the rest:
 //!
 //! - `"absent": [pointer, …]`: members that the columns would suggest, and that are not there;
-//! - `"verbatim": {pointer: text, …}`: objects in which a key stands twice, or is no Unicode, as text.
+//! - `"verbatim": {pointer: text, …}`: objects in which a key stands twice, or is no Unicode, as text;
+//! - `"rows": {"chunks": n, "llm_calls": n}`: how many rows of these tables belong to a search, where its id is no
+//!   Unicode, and `record_id` therefore does not tell it from others.
 //!
-//! Null for a row that the columns hold wholly, as they do for records shaped as the vendor documents them.
+//! Null for a row that the columns hold wholly, as they do for records shaped as the vendor documents them. What the
+//! columns suggest, path by path, is said in [`crate::restore`].
 
-use crate::json::compact;
+use crate::digest::Hash;
+use crate::json::{Arena, JsonError, Kind, Parser, compact};
 use crate::record::Verbatim;
 
 /// Collects one row's `extra`; used for row after row.
@@ -17,6 +22,7 @@ pub(crate) struct Extra {
     values: String,
     absent: String,
     verbatim: String,
+    rows: String,
     whole: String,
 }
 
@@ -39,16 +45,23 @@ impl Extra {
         push_json_string(&mut self.verbatim, verbatim.raw);
     }
 
+    /// Says how many rows belong to the record.
+    pub(crate) fn set_rows(&mut self, rows: RowCounts) {
+        self.rows = format!(r#""chunks":{},"llm_calls":{}"#, rows.chunks, rows.llm_calls);
+    }
+
     /// Forgets what was kept.
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.absent.clear();
         self.verbatim.clear();
+        self.rows.clear();
     }
 
     /// The row's `extra`, if there is any; the next row starts empty.
     pub(crate) fn take(&mut self) -> Option<&str> {
-        if self.values.is_empty() && self.absent.is_empty() && self.verbatim.is_empty() {
+        let parts = [&self.values, &self.absent, &self.verbatim, &self.rows];
+        if parts.iter().all(|part| part.is_empty()) {
             return None;
         }
         self.whole.clear();
@@ -57,6 +70,7 @@ impl Extra {
         for (name, content, open, close) in [
             ("absent", &self.absent, '[', ']'),
             ("verbatim", &self.verbatim, '{', '}'),
+            ("rows", &self.rows, '{', '}'),
         ] {
             if !content.is_empty() {
                 if self.whole.len() > 1 {
@@ -75,6 +89,120 @@ impl Extra {
     }
 }
 
+/// How many rows of the tables that do not count them belong to one search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowCounts {
+    pub(crate) chunks: u64,
+    pub(crate) llm_calls: u64,
+}
+
+/// One row's `extra`, read back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept<'a> {
+    /// What stands at each pointer, as JSON.
+    pub(crate) values: Vec<(String, &'a str)>,
+    /// Where nothing stands.
+    pub(crate) absent: Vec<String>,
+    /// Objects as text, by pointer.
+    pub(crate) verbatim: Vec<(String, String)>,
+    pub(crate) rows: Option<RowCounts>,
+}
+
+impl<'a> Kept<'a> {
+    /// Reads an `extra`; fails with what is wrong with it.
+    pub(crate) fn read(json: &'a str) -> Result<Self, String> {
+        let mut kept = Self::default();
+        let mut arena = Arena::default();
+        let mut unknown = None;
+        let mut parser = Parser::of_own(json, &mut arena);
+        parser
+            .object(|parser, name| {
+                let name = name.text(parser.arena()).unwrap_or_default().to_owned();
+                match name.as_str() {
+                    "absent" => kept.read_absent(parser),
+                    "verbatim" => kept.read_verbatim(parser),
+                    "rows" => kept.read_rows(parser),
+                    _ => {
+                        let (value, hash) = parser.nested_value()?;
+                        if name.starts_with('/') {
+                            kept.values.push((name, value.raw));
+                        } else {
+                            unknown = Some(name);
+                        }
+                        Ok(hash)
+                    }
+                }
+            })
+            .and_then(|_| parser.finish())
+            .map_err(|error| format!("expected {} at byte {}", error.expected, error.at))?;
+        match unknown {
+            Some(name) => Err(format!("expected a JSON Pointer, got `{name}`")),
+            None => Ok(kept),
+        }
+    }
+
+    /// Whether anything is said of what stands below `pointer`.
+    pub(crate) fn speaks_of_members_of(&self, pointer: &str) -> bool {
+        let mut pointers = self.values.iter().map(|(at, _)| at).chain(&self.absent);
+        pointers.any(|at| {
+            at.strip_prefix(pointer)
+                .is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+
+    fn read_absent(&mut self, parser: &mut Parser<'a, '_>) -> Result<Hash, JsonError> {
+        let (_, hash) = parser.array(|parser, _| {
+            let (pointer, hash) = parser.value()?;
+            let Some(pointer) = pointer.exact_text(parser.arena()) else {
+                return parser.fail("a string");
+            };
+            self.absent.push(pointer.to_owned());
+            Ok(hash)
+        })?;
+        Ok(hash)
+    }
+
+    fn read_verbatim(&mut self, parser: &mut Parser<'a, '_>) -> Result<Hash, JsonError> {
+        let (_, hash) = parser.object(|parser, pointer| {
+            let pointer = pointer.text(parser.arena()).unwrap_or_default().to_owned();
+            let (text, hash) = parser.value()?;
+            let Some(text) = text.exact_text(parser.arena()) else {
+                return parser.fail("a string");
+            };
+            self.verbatim.push((pointer, text.to_owned()));
+            Ok(hash)
+        })?;
+        Ok(hash)
+    }
+
+    fn read_rows(&mut self, parser: &mut Parser<'a, '_>) -> Result<Hash, JsonError> {
+        let mut rows = RowCounts {
+            chunks: 0,
+            llm_calls: 0,
+        };
+        let (_, hash) = parser.object(|parser, table| {
+            let is_chunks = table.text(parser.arena()) == Some("chunks");
+            let (count, hash) = parser.value()?;
+            let Some(count) = count
+                .raw
+                .parse()
+                .ok()
+                .filter(|_| count.kind == Kind::Number)
+            else {
+                return parser.fail("a number of rows");
+            };
+            if is_chunks {
+                rows.chunks = count;
+            } else {
+                rows.llm_calls = count;
+            }
+            Ok(hash)
+        })?;
+        self.rows = Some(rows);
+        Ok(hash)
+    }
+}
+
 fn push_name(json: &mut String, name: &str) {
     separate(json);
     push_json_string(json, name);
@@ -88,7 +216,12 @@ fn separate(json: &mut String) {
 }
 
 fn push_json_string(json: &mut String, text: &str) {
-    json.push_str(&serde_json::to_string(text).expect("a string is always JSON"));
+    json.push_str(&json_string(text));
+}
+
+/// A text as a JSON string.
+pub(crate) fn json_string(text: &str) -> String {
+    serde_json::to_string(text).expect("a text is always JSON")
 }
 
 #[cfg(test)]
@@ -113,5 +246,43 @@ mod tests {
         assert_eq!(extra.take(), None);
         extra.set_absent("/b");
         assert_eq!(extra.take(), Some(r#"{"absent":["/b"]}"#));
+    }
+
+    #[test]
+    fn is_read_as_it_was_written() {
+        let mut extra = Extra::default();
+        extra.set("/a~1\"b", "[ 1, {\"c\":\"\\ud800\"} ]");
+        extra.set_absent("/b");
+        extra.set_verbatim(&Verbatim {
+            node: 0,
+            pointer: "/d",
+            raw: "{\"\\ud800\": 1}",
+        });
+        let rows = RowCounts {
+            chunks: 3,
+            llm_calls: 1,
+        };
+        extra.set_rows(rows);
+        let json = extra.take().unwrap();
+        let kept = Kept::read(json).unwrap();
+        assert_eq!(
+            kept,
+            Kept {
+                values: vec![("/a~1\"b".to_owned(), r#"[1,{"c":"\ud800"}]"#)],
+                absent: vec!["/b".to_owned()],
+                verbatim: vec![("/d".to_owned(), r#"{"\ud800": 1}"#.to_owned())],
+                rows: Some(rows),
+            }
+        );
+        assert!(kept.speaks_of_members_of("") && !kept.speaks_of_members_of("/a"));
+    }
+
+    #[test]
+    fn what_is_no_extra_is_refused() {
+        let error = |json| Kept::read(json).unwrap_err();
+        assert_eq!(error("[]"), "expected an object at byte 0");
+        assert_eq!(error(r#"{"/a":}"#), "expected a value at byte 6");
+        assert_eq!(error(r#"{"absent":[1]}"#), "expected a string at byte 12");
+        assert_eq!(error(r#"{"new":1}"#), "expected a JSON Pointer, got `new`");
     }
 }

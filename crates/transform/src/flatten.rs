@@ -7,15 +7,15 @@ use answerlake_model::Table;
 use crate::batch::RowBuilders;
 use crate::citation::{CitedPositions, labels_are_positions};
 use crate::column::{ColumnBuilder, float, text_list};
-use crate::extra::Extra;
-use crate::json::{Arena, Kind, compact};
+use crate::extra::{Extra, RowCounts};
+use crate::json::{Arena, Kind, Value, compact};
 use crate::more_info::{ChunkInfo, MoreInfo};
 use crate::prompt::parts;
 use crate::record::{
     ANSWER, ANSWER_SLOTS, CHUNK, CHUNK_SLOTS, Layout, List, RECORD, RECORD_SLOTS, Record,
 };
-use crate::row::{Plan, Row, Scope, Step};
-use crate::schema::{Derived, PromptLayout, Source, columns};
+use crate::row::{Plan, Row, Scope, Step, steps};
+use crate::schema::{Derived, PromptLayout};
 
 /// How long an id may be, in bytes. Ids are repeated in every row of their record: a longer one is no id, and would
 /// cost more than all the rest.
@@ -49,6 +49,21 @@ impl<'r, 'a> RecordContext<'r, 'a> {
         match self.kind {
             EventKind::Search => self.search_request_id.or(self.record_id),
             EventKind::Feedback | EventKind::Other => self.search_request_id,
+        }
+    }
+
+    /// How many rows of the tables below its answers the record has.
+    fn row_counts(&self) -> RowCounts {
+        let answers = self.record.elements(0, List::Answers);
+        let has_call = |answer: &usize| has_call(self.record.slots(*answer));
+        let chunks = self
+            .record
+            .nodes
+            .iter()
+            .filter(|node| node.place.is_some_and(|(list, _)| list != List::Answers));
+        RowCounts {
+            chunks: chunks.count() as u64,
+            llm_calls: answers.filter(has_call).count() as u64,
         }
     }
 
@@ -116,16 +131,7 @@ impl Plan {
         scope: Scope,
         worked_out: &[&str],
     ) -> Self {
-        let steps: Vec<Step> = columns(table, prompt)
-            .iter()
-            .map(|column| match column.source {
-                Source::Member(path) => Step::Member {
-                    slot: layout.slot(path),
-                    kind: column.kind,
-                },
-                Source::Derived(derived, _) => Step::Derived(derived),
-            })
-            .collect();
+        let steps = steps(table, prompt, layout);
         let is_taken = |slot: &usize| {
             let by_column = steps
                 .iter()
@@ -245,8 +251,11 @@ impl Flattener {
                 }
                 Derived::RecordId => {
                     column.append_text(context.record_id);
-                    if row.slot(at.id).exact_text(context.arena) != context.record_id {
-                        row.keep(at.id, extra);
+                    row.keep_unless_text(at.id, context.record_id, extra);
+                    // An id that is no Unicode may be the same text as another.
+                    let is_inexact = row.slot(at.id).exact_text(context.arena).is_none();
+                    if table == Table::Queries && context.record_id.is_some() && is_inexact {
+                        extra.set_rows(context.row_counts());
                     }
                 }
                 Derived::CreatedAt => {
@@ -306,9 +315,7 @@ impl Flattener {
                     {
                         row.keep_or_absent(at.search_request_id, extra);
                     }
-                    Derived::AnswerId if row.slot(at.id).exact_text(context.arena) != answer.id => {
-                        row.keep(at.id, extra);
-                    }
+                    Derived::AnswerId => row.keep_unless_text(at.id, answer.id, extra),
                     Derived::AnswerPosition => {
                         row.keep_unless_array(at.extractive_chunks, extra);
                         row.keep_unless_array(at.generative_chunks, extra);
@@ -322,7 +329,7 @@ impl Flattener {
                 self.chunk_row(chunk, list, &answer, builders);
             }
         }
-        if !row.slot(at.prompt).is_absent() || !row.slot(at.response).is_absent() {
+        if has_call(context.record.slots(node)) {
             self.llm_call_row(&answer, builders);
         }
     }
@@ -486,6 +493,12 @@ impl Flattener {
             },
         );
     }
+}
+
+/// Whether an answer with these slots has a row for its call of the language model.
+fn has_call(slots: &[Value<'_>]) -> bool {
+    let at = &*ANSWER_SLOTS;
+    !slots[at.prompt].is_absent() || !slots[at.response].is_absent()
 }
 
 /// How many elements `answerDebug` has, the ones that are no objects included.

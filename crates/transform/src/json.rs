@@ -123,8 +123,8 @@ pub(crate) struct Parser<'a, 'b> {
     text: &'a str,
     at: usize,
     depth: u32,
-    /// Members and elements met, at all levels.
-    values: u32,
+    /// How many more members and elements may come, at all levels.
+    values_left: u32,
     arena: &'b mut Arena,
 }
 
@@ -134,8 +134,16 @@ impl<'a, 'b> Parser<'a, 'b> {
             text,
             at: 0,
             depth: 0,
-            values: 0,
+            values_left: MAX_VALUES,
             arena,
+        }
+    }
+
+    /// Reads JSON that was made here out of a record, and so may have a few values more than one.
+    pub(crate) fn of_own(text: &'a str, arena: &'b mut Arena) -> Self {
+        Self {
+            values_left: u32::MAX,
+            ..Self::new(text, arena)
         }
     }
 
@@ -178,7 +186,7 @@ impl<'a, 'b> Parser<'a, 'b> {
     }
 
     /// A value inside one that is kept as text only: what it unescapes is needed for its hash alone.
-    fn nested_value(&mut self) -> Result<(Value<'a>, Hash), JsonError> {
+    pub(crate) fn nested_value(&mut self) -> Result<(Value<'a>, Hash), JsonError> {
         let mark = self.arena.0.len();
         let value = self.value();
         self.arena.0.truncate(mark);
@@ -233,10 +241,10 @@ impl<'a, 'b> Parser<'a, 'b> {
     }
 
     fn count(&mut self) -> Result<(), JsonError> {
-        self.values += 1;
-        if self.values > MAX_VALUES {
+        let Some(left) = self.values_left.checked_sub(1) else {
             return self.fail("at most 250000 members and elements in a record");
-        }
+        };
+        self.values_left = left;
         Ok(())
     }
 

@@ -42,9 +42,11 @@ mod batch;
 mod utf8;
 // Hashes of JSON by value.
 mod digest;
+// Rows of each table, made into records again.
+pub mod restore;
 // A record set aside, with its reason.
 mod dead_letter;
-// What can be wrong with a fragment.
+// What can be wrong with a fragment, and with rows.
 mod error;
 
 pub use dead_letter::{DeadLetter, Raw, Reason, write_raw};
@@ -52,5 +54,6 @@ pub use decode::{
     AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
 };
 pub use digest::{ContentDigest, Hash, content_digest};
-pub use error::FragmentError;
+pub use error::{FragmentError, RestoreError};
+pub use restore::{RestoredRecord, Restorer};
 pub use schema::{PromptLayout, SCHEMA_VERSION};

@@ -18,29 +18,29 @@ const MAX_NODES: usize = 100_000;
 /// The paths that are known below one kind of object, each with its slot.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    root: Level,
+    pub(crate) root: Level,
     /// JSON Pointers of the slots, in order.
     pointers: Vec<String>,
 }
 
 /// One object inside a node.
 #[derive(Debug)]
-struct Level {
-    pointer: String,
-    keys: Vec<LevelKey>,
+pub(crate) struct Level {
+    pub(crate) pointer: String,
+    pub(crate) keys: Vec<LevelKey>,
 }
 
 #[derive(Debug)]
-struct LevelKey {
-    name: &'static str,
-    slot: usize,
-    below: Below,
+pub(crate) struct LevelKey {
+    pub(crate) name: &'static str,
+    pub(crate) slot: usize,
+    pub(crate) below: Below,
     /// The part after `?` is left out of the hash when it is a signature, which is new in every export.
     is_link: bool,
 }
 
 #[derive(Debug)]
-enum Below {
+pub(crate) enum Below {
     /// Whatever stands here is kept as it is.
     Nothing,
     /// An object's members have slots of this node.
@@ -176,6 +176,17 @@ pub(crate) static CHUNK: LazyLock<Layout> = LazyLock::new(|| {
     ])
 });
 
+/// What a JSON Pointer points to.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A known path.
+    Slot(usize),
+    /// A member that has no slot.
+    Member { level: &'static Level, key: String },
+    /// An element of an array whose objects are nodes, which is none of them.
+    Element(List, usize),
+}
+
 /// The slots of a record that are looked at by name.
 #[derive(Debug)]
 pub(crate) struct RecordSlots {
@@ -275,6 +286,22 @@ impl Layout {
         &self.pointers[slot]
     }
 
+    /// What a JSON Pointer, from its node, points to; `None` for one that is never written of such a node.
+    pub(crate) fn place(&'static self, pointer: &str) -> Option<Place> {
+        if let Some(slot) = self.pointers.iter().position(|known| known == pointer) {
+            return Some(Place::Slot(slot));
+        }
+        let (parent, name) = pointer.rsplit_once('/')?;
+        if let Some(level) = self.root.at(parent) {
+            return Some(Place::Member {
+                level,
+                key: name.replace("~1", "/").replace("~0", "~"),
+            });
+        }
+        let list = self.root.list_at(parent)?;
+        Some(Place::Element(list, name.parse().ok()?))
+    }
+
     /// How many slots there are.
     pub(crate) fn len(&self) -> usize {
         self.pointers.len()
@@ -303,6 +330,25 @@ impl Level {
             });
         }
         Self { pointer, keys }
+    }
+
+    /// The object at `pointer`, this one or one inside it.
+    fn at(&self, pointer: &str) -> Option<&Self> {
+        if self.pointer == pointer {
+            return Some(self);
+        }
+        self.keys.iter().find_map(|key| match &key.below {
+            Below::Members(level) => level.at(pointer),
+            Below::Nothing | Below::Nodes(..) => None,
+        })
+    }
+
+    /// The array at `pointer` whose objects are nodes.
+    fn list_at(&self, pointer: &str) -> Option<List> {
+        self.keys.iter().find_map(|key| match key.below {
+            Below::Nodes(list, _) if list.pointer() == pointer => Some(list),
+            _ => None,
+        })
     }
 
     /// The key of that name. `next` is where the documented order expects it; looking from there on makes a record

@@ -5,8 +5,9 @@ use crate::column::{ColumnBuilder, integer};
 use crate::extra::Extra;
 use crate::json::{Arena, Kind, Value};
 use crate::record::{Layout, RECORD_SLOTS, Record};
-use crate::schema::{ColumnKind, Derived};
+use crate::schema::{ColumnKind, Derived, PromptLayout, Source, columns};
 
+use answerlake_model::Table;
 use chrono::{DateTime, SecondsFormat};
 
 /// How a table's rows are filled.
@@ -25,6 +26,20 @@ pub(crate) struct Plan {
 pub(crate) enum Step {
     Member { slot: usize, kind: ColumnKind },
     Derived(Derived),
+}
+
+/// How each column of `table` is filled, in the schema's order; `layout` is of the object that a row is made of.
+pub(crate) fn steps(table: Table, prompt: PromptLayout, layout: &Layout) -> Vec<Step> {
+    columns(table, prompt)
+        .iter()
+        .map(|column| match column.source {
+            Source::Member(path) => Step::Member {
+                slot: layout.slot(path),
+                kind: column.kind,
+            },
+            Source::Derived(derived, _) => Step::Derived(derived),
+        })
+        .collect()
 }
 
 /// Which part of an object a row accounts for. An answer's object feeds two rows.
@@ -123,6 +138,13 @@ impl<'r, 'a> Row<'r, 'a> {
         }
     }
 
+    /// Keeps what stands where a column holds `text`, unless it is exactly that.
+    pub(crate) fn keep_unless_text(&self, slot: usize, text: Option<&str>, extra: &mut Extra) {
+        if text.is_none() || self.slot(slot).exact_text(self.arena) != text {
+            self.keep(slot, extra);
+        }
+    }
+
     /// Keeps what stands where the columns expect an array.
     pub(crate) fn keep_unless_array(&self, slot: usize, extra: &mut Extra) {
         if self.slot(slot).kind != Kind::Array {
@@ -216,7 +238,7 @@ impl<'r, 'a> Row<'r, 'a> {
 }
 
 /// Prints a time as the vendor does.
-fn print_time(micros: i64) -> String {
+pub(crate) fn print_time(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros)
         .map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
         .unwrap_or_default()

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use answerlake_model::{ColumnRole, PerTable, Table, TableSchema};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
-/// The version of the tables' columns; it goes up when a column is added.
+/// The version of the tables' columns; it goes up when a column is added, or the format of `extra` changes.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// How prompts are stored: `[lake] prompt`, pinned in the lake.
