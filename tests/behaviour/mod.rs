@@ -28,6 +28,8 @@ mod open;
 mod many;
 // Fragments at hand.
 mod ingest;
+// Records, back out of the lake.
+mod restore;
 // The lake as DuckDB reads it.
 mod duckdb;
 // The pipeline files of this repository.

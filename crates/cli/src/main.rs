@@ -54,6 +54,7 @@ fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
         Command::Status(args) => commands::status::execute(&args),
         Command::Recover(args) => commands::recover::execute(&args),
         Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),
+        Command::Restore(args) => commands::restore::execute(&args),
         Command::Schema(args) => commands::schema::execute(&args),
         Command::Emulate(args) => commands::emulate::execute(&args),
         Command::Demo(args) => commands::demo::execute(&args, screen.as_ref()),

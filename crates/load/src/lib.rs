@@ -87,6 +87,8 @@ pub mod failure;
 pub mod pin;
 // Decide, stage, create the revision.
 pub mod commit;
+// Data files, read back.
+mod file_reader;
 // Which records a commit would lose.
 mod shrink;
 // Staged files to their places.

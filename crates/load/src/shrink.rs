@@ -6,26 +6,20 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use futures::TryStreamExt;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
 
 use crate::commit::Proposal;
 use crate::data_file::DataFile;
 use crate::error::LoadError;
+use crate::file_reader::StoredFile;
 use crate::lake::{Lake, PartitionState};
 use crate::store::run_blocking;
 
@@ -91,11 +85,7 @@ impl Lake {
         (class, classes): (u64, u64),
         ids: &mut BTreeSet<String>,
     ) -> Result<(), ParquetError> {
-        let reader = StoredFile {
-            store: self.store.object_store(),
-            path: Path::from(file.path.as_str()),
-            bytes: file.bytes,
-        };
+        let reader = StoredFile::new(&self.store, file);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
         let mask = only(builder.parquet_schema(), column);
         let mut batches = builder.with_projection(mask).build()?;
@@ -133,35 +123,6 @@ fn class_of(id: &str, classes: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
     hasher.finish() % classes
-}
-
-/// A data file in the store, of which only what is needed is read.
-struct StoredFile {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    bytes: u64,
-}
-
-impl AsyncFileReader for StoredFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        let read = self.store.get_range(&self.path, range);
-        read.map(|bytes| bytes.map_err(|error| ParquetError::External(Box::new(error))))
-            .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        let bytes = self.bytes;
-        async move {
-            ParquetMetaDataReader::new()
-                .load_and_finish(self, bytes)
-                .await
-                .map(Arc::new)
-        }
-        .boxed()
-    }
 }
 
 fn remove_encoded(

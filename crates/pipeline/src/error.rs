@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use answerlake_extract::{ErrorKind, ExtractError};
 use answerlake_load::LoadError;
 use answerlake_model::PartitionKey;
-use answerlake_transform::FragmentError;
+use answerlake_transform::{FragmentError, RestoreError};
 
 use crate::config::Setting;
 
@@ -183,6 +183,41 @@ pub enum PipelineError {
         /// The id of one of them.
         example: String,
     },
+    /// There is no lake to read.
+    #[error("there is no lake at `{url}`")]
+    NoLake {
+        /// Its address.
+        url: String,
+    },
+    /// The files of a partition's newest revision are not all in place.
+    #[error("partition `{partition}` has a commit that is not finished")]
+    Unpublished {
+        /// The partition.
+        partition: PartitionKey,
+    },
+    /// The rows of a partition make no records.
+    #[error("partition `{partition}` cannot be restored")]
+    Restore {
+        /// The partition.
+        partition: PartitionKey,
+        /// What is wrong with them.
+        source: RestoreError,
+    },
+    /// The rows of a partition make other records than those it was committed with.
+    #[error(
+        "partition `{partition}`: the records restored are not those committed: expected content digest `{expected}`, got `{found}`"
+    )]
+    OtherContent {
+        /// The partition.
+        partition: PartitionKey,
+        /// The digest in the manifest.
+        expected: String,
+        /// The digest of what was restored.
+        found: String,
+    },
+    /// What was asked for cannot be written out.
+    #[error("cannot write the records")]
+    Output(#[source] io::Error),
     /// Of all records that came, none could be loaded.
     #[error("none of {records} records can be loaded: {first}")]
     NothingLoaded {
@@ -253,7 +288,8 @@ impl PipelineError {
             | Self::NoAuthentication
             | Self::InvalidRange { .. }
             | Self::NothingToIngest { .. }
-            | Self::InvalidPattern { .. } => FailureKind::Configuration,
+            | Self::InvalidPattern { .. }
+            | Self::NoLake { .. } => FailureKind::Configuration,
             Self::Extract(error) => match error.kind() {
                 ErrorKind::Configuration => FailureKind::Configuration,
                 ErrorKind::Refused => FailureKind::Refused,
@@ -281,8 +317,13 @@ impl PipelineError {
             Self::Load(LoadError::Scratch { .. } | LoadError::Encode { .. })
             | Self::Scratch { .. }
             | Self::Threads { .. }
+            | Self::Output(_)
             | Self::Unexpected { .. } => FailureKind::Unexpected,
-            Self::Load(_) | Self::AlreadyCommitted { .. } => FailureKind::Lake,
+            Self::Load(_)
+            | Self::AlreadyCommitted { .. }
+            | Self::Unpublished { .. }
+            | Self::Restore { .. }
+            | Self::OtherContent { .. } => FailureKind::Lake,
             Self::Stopped | Self::IngestStopped | Self::StoppedAtOnce => FailureKind::Stopped,
         }
     }
@@ -297,6 +338,10 @@ impl PipelineError {
             Self::Extract(error) => error.is_retryable(),
             Self::Load(error) => error.is_retryable(),
             Self::Fragment { source, .. } => source.is_retryable(),
+            Self::Restore {
+                source: RestoreError::Read { source, .. },
+                ..
+            } => source.downcast_ref().is_some_and(LoadError::is_retryable),
             Self::WrongRecordCount { .. }
             | Self::Books { .. }
             | Self::Shrunk { .. }
@@ -337,6 +382,9 @@ impl PipelineError {
             }
             Self::TwoWaysToAuthenticate { .. } => {
                 "keep one of them: a ready token, or client id and client secret".to_owned()
+            }
+            Self::Unpublished { .. } => {
+                "a killed run left it: `answerlake recover`, or the next run, finishes it; a run that is at work, too".to_owned()
             }
             Self::Load(LoadError::PinMismatch { .. }) => {
                 "use the lake's settings, or another --lake".to_owned()

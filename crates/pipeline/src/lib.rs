@@ -56,6 +56,8 @@ mod run;
 mod ingest;
 // `recover`: what killed runs left.
 mod recovery;
+// `restore`: records, back out of the lake.
+mod restore;
 // `status`: what is there.
 pub mod status;
 // What somebody must do something about.
@@ -72,6 +74,7 @@ pub use plan::RunRequest;
 pub use progress::Progress;
 pub use recovery::{RecoveryReport, recover};
 pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
+pub use restore::{RestoreFormat, RestoreReport, restore};
 pub use run::run;
 pub use status::{StatusReport, StatusRequest, status};
 pub use work_list::{WorkEntry, WorkList, plan_run};

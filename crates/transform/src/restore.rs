@@ -555,7 +555,7 @@ mod tests {
         let restored = restore(&flatten(&TWO)).unwrap();
         assert_eq!(
             restored[0],
-            r#"{"_id":"q-1","event":"search","createdOn":"2025-06-28T10:00:00.000Z","answerDebug":[{"_id":"a-1","generativeChunks":[{"score":0.5},{"score":1.0}],"prompt":"p"},{"_id":"a-2","prompt":{"promptText":"q"}}]}"#
+            r#"{"_id":"q-1","event":"search","createdOn":"2025-06-28T10:00:00.000Z","answerDebug":[{"_id":"a-1","generativeChunks":[{"score":0.5},{"score":1}],"prompt":"p"},{"_id":"a-2","prompt":{"promptText":"q"}}]}"#
         );
     }
 

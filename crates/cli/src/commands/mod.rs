@@ -12,6 +12,8 @@ pub(crate) mod recover;
 mod answer;
 // Bring fragments that are at hand into the lake.
 pub(crate) mod ingest;
+// Write the records back out of the lake.
+pub(crate) mod restore;
 // Print the tables, column by column.
 pub(crate) mod schema;
 // Serve the export API on this machine.

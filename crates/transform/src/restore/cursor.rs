@@ -353,9 +353,13 @@ fn texts(array: &ListArray, at: usize) -> Result<Option<Vec<&str>>, String> {
         .map(Some)
 }
 
-/// The shortest number that reads back the same.
+/// The shortest number that reads back the same; whole ones as integers, as JavaScript writes them.
 fn json_number(number: f64) -> String {
-    serde_json::to_string(&number).expect("a finite number is always JSON")
+    let mut json = serde_json::to_string(&number).expect("a finite number is always JSON");
+    if json.ends_with(".0") {
+        json.truncate(json.len() - 2);
+    }
+    json
 }
 
 /// A time as the vendor writes it, in quotes.

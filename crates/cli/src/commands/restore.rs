@@ -1,0 +1,82 @@
+//! `answerlake restore`
+
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write, stdout};
+use std::path::{Path, PathBuf};
+
+use answerlake_pipeline::{PipelineConfig, PipelineError, RestoreFormat, RestoreReport};
+
+use super::answer::{Answer, answer};
+use crate::args::{OutputFormat, RestoreArgs, RestoreFormatArg, refused};
+use crate::output::{Exit, bytes, grouped};
+
+const BUFFER_BYTES: usize = 1 << 18;
+
+pub(crate) fn execute(args: &RestoreArgs) -> anyhow::Result<Exit> {
+    if args.out.is_none() && args.result.output.output == OutputFormat::Json {
+        return Err(refused(
+            "stdout carries the records: give a file for them with --out, or one for the result with --result-file",
+        ));
+    }
+    let outcome = answer(&args.result, async {
+        let report = match &args.out {
+            Some(path) => to_file(args, path).await?,
+            None => write(args, BufWriter::with_capacity(BUFFER_BYTES, stdout())).await?,
+        };
+        let text = args.out.as_ref().map_or_else(String::new, |path| {
+            format!(
+                "restored {} records of {} partitions, {}, to {}\n",
+                grouped(report.records),
+                grouped(report.partitions),
+                bytes(report.bytes),
+                path.display()
+            )
+        });
+        Ok(Answer {
+            text,
+            result: report,
+            exit: Exit::Done,
+        })
+    });
+    match outcome {
+        // Whoever reads them has seen enough.
+        Err(error) if args.out.is_none() && is_broken_pipe(&error) => Ok(Exit::Done),
+        outcome => outcome,
+    }
+}
+
+async fn to_file(args: &RestoreArgs, path: &Path) -> Result<RestoreReport, PipelineError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    let beside = PathBuf::from(name);
+    let file = File::create(&beside).map_err(PipelineError::Output)?;
+    let report = write(args, BufWriter::with_capacity(BUFFER_BYTES, file)).await;
+    let report = report.and_then(|report| {
+        std::fs::rename(&beside, path).map_err(PipelineError::Output)?;
+        Ok(report)
+    });
+    if report.is_err() {
+        // Half of the records would pass for all of them.
+        let _ = std::fs::remove_file(&beside);
+    }
+    report
+}
+
+async fn write<W: Write + Send + 'static>(
+    args: &RestoreArgs,
+    out: W,
+) -> Result<RestoreReport, PipelineError> {
+    let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+    let format = match args.format {
+        RestoreFormatArg::Ndjson => RestoreFormat::Ndjson,
+        RestoreFormatArg::Json => RestoreFormat::Json,
+    };
+    answerlake_pipeline::restore(&config, &(&args.range).into(), format, out).await
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(PipelineError::Output(source)) if source.kind() == ErrorKind::BrokenPipe
+    )
+}
