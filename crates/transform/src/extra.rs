@@ -1,16 +1,6 @@
-//! What the columns of a row do not hold exactly: the `extra` column, format version 1, told by
-//! [`SCHEMA_VERSION`](crate::SCHEMA_VERSION).
+//! What the columns of a row do not hold exactly: the `extra` column, whose format [`crate::restore`] documents.
 //!
-//! A JSON object. A name that begins with `/` is a JSON Pointer (RFC 6901) from the row's object, and its value is what
-//! stands there, as it was written. Three names that no pointer can have say the rest:
-//!
-//! - `"absent": [pointer, …]`: members that the columns would suggest, and that are not there;
-//! - `"verbatim": {pointer: text, …}`: objects in which a key stands twice, or is no Unicode, as text;
-//! - `"rows": {"chunks": n, "llm_calls": n}`: how many rows of these tables belong to a search, where its id is no
-//!   Unicode, and `record_id` therefore does not tell it from others.
-//!
-//! Null for a row that the columns hold wholly, as they do for records shaped as the vendor documents them. What the
-//! columns suggest, path by path, is said in [`crate::restore`].
+//! Null for a row that the columns hold wholly, as they do for records shaped as the vendor documents them.
 
 use crate::digest::Hash;
 use crate::json::{Arena, JsonError, Kind, Parser, compact};

@@ -4,11 +4,24 @@
 //! How they were written (white space, the order of members, escapes, the spelling of numbers) is not kept, and neither
 //! is how the records of different tables followed one another.
 //!
+//! # The `extra` column
+//!
+//! Format version 1, told by [`SCHEMA_VERSION`](crate::SCHEMA_VERSION) 1. A JSON object. A name that begins with `/` is a
+//! JSON Pointer (RFC 6901) from the row's object, and its value is what stands there, as it was written. Three names that
+//! no pointer can have say the rest:
+//!
+//! - `"absent": [pointer, …]`: members that the columns would suggest, and that are not there;
+//! - `"verbatim": {pointer: text, …}`: objects in which a key stands twice, or is no Unicode, as text;
+//! - `"rows": {"chunks": n, "llm_calls": n}`: how many rows of these tables belong to a search, where its id is no
+//!   Unicode, and `record_id` therefore does not tell it from others.
+//!
+//! Of several that speak of the same, an outer `verbatim` wins over what stands inside it, and every entry over the
+//! columns. Where the pointers of an object that stands twice would name one thing twice, `verbatim` holds it all, and
+//! nothing else counts.
+//!
 //! # What the columns say
 //!
-//! `extra` (its format is said in the source of this crate, `extra.rs`, and is of version 1 with
-//! [`SCHEMA_VERSION`](crate::SCHEMA_VERSION) 1) overrides all of this: a value at a path replaces what the columns say of
-//! it, `absent` takes it away, and `verbatim` replaces the whole object. Where `extra` says nothing of a path:
+//! Where `extra` says nothing of a path:
 //!
 //! | row of | path | is |
 //! |---|---|---|
