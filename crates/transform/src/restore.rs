@@ -15,9 +15,8 @@
 //! - `"rows": {"chunks": n, "llm_calls": n}`: how many rows of these tables belong to a search, where its id is no
 //!   Unicode, and `record_id` therefore does not tell it from others.
 //!
-//! Of several that speak of the same, an outer `verbatim` wins over what stands inside it, and every entry over the
-//! columns. Where the pointers of an object that stands twice would name one thing twice, `verbatim` holds it all, and
-//! nothing else counts.
+//! Every entry wins over the columns, and `verbatim` over whatever else is said of what stands in its object; only below
+//! such an object can a name stand twice.
 //!
 //! # What the columns say
 //!
