@@ -1,8 +1,8 @@
 //! How much memory the open data files of a run may take, all its writers together.
 //!
 //! A file's row group is encoded in memory: dictionaries, pages. Files are cut by rows and by the settings alone, so
-//! when memory runs short no file can be ended early; what is to be written waits in scratch instead
-//! ([`Spill`](crate::spill)), until the other files have ended.
+//! when memory runs short no file can be ended early; what is to be written waits in scratch instead (`spill.rs`), until
+//! the other files have ended.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
