@@ -143,20 +143,105 @@ fn the_same_again_changes_nothing() {
 }
 
 #[test]
-fn other_records_of_a_committed_day_are_refused() {
-    let place = Place::new("other");
-    let (text, mut records) = fixture();
+fn what_comes_later_joins_what_is_there() {
+    let place = Place::new("joined");
+    let (text, records) = fixture();
     let file = place.write("export.json", text);
     place.ingest(&[&file]).result();
-    let before = place.lake().stamps();
-    records.truncate(1);
-    records[0]["_id"] = json!("68600000dddddddddddddddd");
-    let other = place.write("other.json", serde_json::to_string(&records).unwrap());
-    let failure = place.ingest(&[&other]).fails(6);
-    assert!(failure.error.contains("dt=2025-06-28"), "{}", failure.error);
-    assert!(!failure.retryable);
-    assert_eq!(place.lake().stamps(), before);
+    let before = place.lake().digests();
+
+    // One that is new, one that is there already, and one that is there in an earlier version.
+    let mut new = records[0].clone();
+    new["_id"] = json!("68600000dddddddddddddddd");
+    let mut changed = records[0].clone();
+    changed["lMod"] = json!("2031-01-01T00:00:00.000Z");
+    changed["query"] = json!("asked otherwise");
+    let brought = [new.clone(), records[1].clone(), changed.clone()];
+    let other = place.write("other.json", serde_json::to_string(&brought).unwrap());
+    let result = place.ingest(&[&other]).result();
+    assert_eq!(result["partitions"][0]["state"], "committed", "{result}");
+    assert_eq!(result["partitions"][0]["revision"], 2);
+    assert_eq!(result["totals"]["decoded"], 3);
+    assert_eq!(result["totals"]["duplicates"], 1);
+    assert_eq!(result["totals"]["conflicts"], 1);
+    assert_eq!(result["totals"]["written"], 1, "one more than before");
+    let mut expected = records.clone();
+    expected[0] = changed;
+    expected.push(new);
+    place.lake().assert_whole();
+    truth::assert_holds(&place.lake(), &expected);
+    let newest = place.lake().newest();
+    let joined = |manifest: &&Value| manifest["revision"] == 2;
+    let books = &newest.values().find(joined).unwrap()["books"];
+    let number = |name: &str| books[name].as_u64().unwrap();
+    assert_eq!(number("assigned"), 3, "{books}");
+    assert!(number("held") >= 2, "{books}");
+    assert_eq!(number("written"), number("held") + 1);
+
+    // Each file again changes nothing: the older version lost, and loses once more.
+    let joined = place.lake().data_files();
+    for again in [&other, &file] {
+        let result = place.ingest(&[again]).result();
+        assert_eq!(result["partitions"][0]["state"], "unchanged", "{result}");
+        assert_eq!(result["totals"]["bytes_written"], 0);
+        assert_eq!(place.lake().data_files(), joined);
+    }
+    assert_ne!(place.lake().digests(), before);
     place.assert_scratch_is_empty();
+}
+
+/// Piece by piece, in any order, as at once.
+#[test]
+fn fragments_loaded_one_by_one_make_the_lake_of_all() {
+    let place = Place::new("one-by-one");
+    let source = crate::support::Source::start(|_| {});
+    let records = source.records();
+    let files: Vec<String> = records
+        .chunks(25)
+        .zip(1..)
+        .map(|(records, number)| {
+            let text = serde_json::to_string(records).unwrap();
+            place.write(&format!("piece-{number}.json"), text)
+        })
+        .collect();
+    let at_once = place.lake_named("at-once");
+    let all: Vec<&str> = files.iter().map(String::as_str).collect();
+    place.ingest(&all).into_lake(&at_once).result();
+    let in_turns = place.lake_named("in-turns");
+    for file in files.iter().rev() {
+        place.ingest(&[file]).into_lake(&in_turns).result();
+        in_turns.assert_whole();
+    }
+    assert_eq!(in_turns.digests(), at_once.digests());
+    truth::assert_holds(&in_turns, &records);
+    place.assert_scratch_is_empty();
+}
+
+/// A run's partition belongs to the run's app, whatever its records say, and stays as complete as it was.
+#[test]
+fn a_day_that_a_run_committed_is_joined_too() {
+    let setup = crate::support::setup("run-joined", |_| {});
+    setup.run().result();
+    let before = setup.lake().newest();
+    let record = json!({
+        "_id": "68600000dddddddddddddddd", "event": "thumbsUp", "searchRequestId": "fs-1",
+        "createdOn": "2025-06-24T10:00:00.000Z", "query": "late",
+    });
+    let file = setup.place.write("late.json", json!([record]).to_string());
+    let result = setup
+        .place
+        .ingest(&[&file])
+        .with("--app-id", &setup.source.config().app_id)
+        .result();
+    assert_eq!(result["partitions"][0]["revision"], 2, "{result}");
+    let mut records = setup.source.records();
+    records.push(record);
+    setup.lake().assert_whole();
+    truth::assert_holds(&setup.lake(), &records);
+    for (key, manifest) in setup.lake().newest() {
+        assert_eq!(manifest["partial"], before[&key]["partial"], "{key}");
+        assert_eq!(manifest["provisional"], before[&key]["provisional"]);
+    }
 }
 
 #[test]

@@ -219,7 +219,7 @@ impl Lake {
         let books = &manifest["books"];
         let written = number(&books["written"]);
         assert_eq!(
-            number(&books["assigned"]),
+            number(&books["assigned"]) + books["held"].as_u64().unwrap_or(0),
             written + number(&books["duplicates"]) + number(&books["dead_letters"]),
             "{partition}: {books}"
         );

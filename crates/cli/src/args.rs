@@ -275,7 +275,8 @@ Examples:
   answerlake ingest 'downloads/part-*.json.gz' --lake ./lake --app-id st-…
 
 A fragment is what the export API serves: a JSON array of records; gzip, zstd, lines of JSON and an object \
-around the array are taken too. Without --app-id, each record belongs to the app it names in botId. Nothing \
+around the array are taken too. Without --app-id, each record belongs to the app it names in botId. A day that is \
+committed gets a new revision with what it holds and what is new; the same again changes nothing. Nothing \
 proves that such fragments are whole, so a later run that covers their days reads those again.")]
 pub(crate) struct IngestArgs {
     /// Files, folders of files, or patterns

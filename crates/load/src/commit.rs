@@ -86,6 +86,9 @@ pub enum OnCommitted {
     /// The same, unless the proposal lacks records that the partition holds: then it stays, and the outcome is
     /// [`CommitOutcome::Shrunk`].
     ReplaceUnlessShrunk,
+    /// The proposal replaces it if this is its newest revision, of which the proposal was made; else it stays, and the
+    /// outcome is [`CommitOutcome::Refused`].
+    ReplaceRevision(u64),
     /// It stays; the outcome is [`CommitOutcome::Refused`].
     Refuse,
 }
@@ -324,8 +327,12 @@ fn decide_without_writing(
             let rows = state.manifest.rows();
             return Some(CommitOutcome::Outdated { revision, rows });
         }
-        return (proposal.on_committed == OnCommitted::Refuse)
-            .then_some(CommitOutcome::Refused { revision });
+        let may_replace = match proposal.on_committed {
+            OnCommitted::Replace | OnCommitted::ReplaceUnlessShrunk => true,
+            OnCommitted::ReplaceRevision(expected) => expected == revision,
+            OnCommitted::Refuse => false,
+        };
+        return (!may_replace).then_some(CommitOutcome::Refused { revision });
     }
     let ends_provisional = state.manifest.provisional && !proposal.provisional;
     let ends_partial = state.manifest.partial && !proposal.partial;

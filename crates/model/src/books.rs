@@ -56,8 +56,11 @@ impl JobBooks {
 /// The books of one partition's revision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionBooks {
-    /// Records whose time lies in the partition.
+    /// Records that were met and whose time lies in the partition.
     pub assigned: u64,
+    /// Records that the partition held before, and that were joined with those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// Records written: each is one row of `queries`, `feedback` or `events`.
     pub written: u64,
     /// Records met before with the same value.
@@ -71,14 +74,23 @@ pub struct PartitionBooks {
 impl PartitionBooks {
     /// Whether every record assigned went somewhere.
     pub fn balance(&self) -> bool {
-        self.assigned == self.written + self.duplicates + self.dead_letters
+        self.assigned + self.held == self.written + self.duplicates + self.dead_letters
             && self.conflicts <= self.dead_letters
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl AddAssign for PartitionBooks {
     fn add_assign(&mut self, more: Self) {
         self.assigned += more.assigned;
+        self.held += more.held;
         self.written += more.written;
         self.duplicates += more.duplicates;
         self.dead_letters += more.dead_letters;
@@ -136,7 +148,8 @@ mod tests {
             .balance()
         );
         let balanced = PartitionBooks {
-            assigned: 5,
+            assigned: 4,
+            held: 1,
             written: 3,
             duplicates: 1,
             dead_letters: 1,

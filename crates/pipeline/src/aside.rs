@@ -314,6 +314,7 @@ mod tests {
             path,
             origin: "fragment 1".to_owned(),
             promised_records: None,
+            held_by: None,
         };
         let mut aside = Aside::try_new(folder.path(), None, day(DAYS)).unwrap();
         let block = [small.as_bytes(), large.as_bytes()].concat();
@@ -368,6 +369,7 @@ mod tests {
             path: folder.path().join("fragment"),
             origin: "fragment 1".to_owned(),
             promised_records: None,
+            held_by: None,
         };
         let collect = |job_id: &str, record: &[u8], flushes: bool| {
             let folder = tempfile::tempdir_in(folder.path()).unwrap();
@@ -397,6 +399,7 @@ mod tests {
             path,
             origin: "fragment 1".to_owned(),
             promised_records: None,
+            held_by: None,
         };
         let mut aside = Aside::try_new(folder.path(), None, day(0)).unwrap();
         for at in [1, 10] {

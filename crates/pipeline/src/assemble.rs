@@ -200,7 +200,9 @@ impl<'a> Pass<'a> {
                     block,
                     admitted,
                 } => {
-                    if let Some(progress) = progress {
+                    if let Some(progress) = progress
+                        && fragment.held_by.is_none()
+                    {
                         progress.decoded(block.decoded);
                     }
                     self.add(&fragment, block)?;
@@ -218,9 +220,11 @@ impl<'a> Pass<'a> {
                             decoded: records,
                         });
                     }
-                    self.counts.fragments += 1;
-                    if let Some(progress) = progress {
-                        progress.fragment_done();
+                    if fragment.held_by.is_none() {
+                        self.counts.fragments += 1;
+                        if let Some(progress) = progress {
+                            progress.fragment_done();
+                        }
                     }
                     tracing::debug!(fragment = fragment.number, records, "fragment decoded");
                     fragments.push(Fragment::clone(&fragment));
@@ -239,7 +243,10 @@ impl<'a> Pass<'a> {
             strays,
             dead_letters,
         } = block;
-        self.counts.decoded += decoded;
+        let is_held = fragment.held_by.is_some();
+        if !is_held {
+            self.counts.decoded += decoded;
+        }
         self.counts.margin += margin;
         self.counts.strays += strays.len() as u64;
         for stray in &strays {
@@ -253,7 +260,7 @@ impl<'a> Pass<'a> {
             match &letter.partition {
                 Some(key) => {
                     let books = self.partitions.entry(key.clone()).or_default();
-                    books.assigned += 1;
+                    meet(books, is_held);
                     books.dead_letters += 1;
                 }
                 None => self.counts.unassigned += 1,
@@ -289,7 +296,7 @@ impl<'a> Pass<'a> {
         let mut written = RowRuns::default();
         let mut books = PartitionBooks::default();
         for record in &rows.records {
-            books.assigned += 1;
+            meet(&mut books, fragment.held_by.is_some());
             match self.judge(record, (fragment.number, record.record))? {
                 Verdict::Write => {
                     books.written += 1;
@@ -381,6 +388,15 @@ impl<'a> Pass<'a> {
             first_dead_letter: self.first_dead_letter,
             folders: Vec::new(),
         })
+    }
+}
+
+/// Counts a record of a partition, brought or held before.
+fn meet(books: &mut PartitionBooks, is_held: bool) {
+    if is_held {
+        books.held += 1;
+    } else {
+        books.assigned += 1;
     }
 }
 
@@ -477,6 +493,7 @@ mod tests {
                     path,
                     origin: format!("fragment {number}"),
                     promised_records: Some(records.len() as u64),
+                    held_by: None,
                 }
             })
             .collect();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use answerlake_extract::FetchedFragment;
+use answerlake_model::AppId;
 use answerlake_transform::frame::{BlockReader, RecordBlock};
 use answerlake_transform::{DecodedBlock, Decoder, FragmentError};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -80,6 +81,8 @@ pub(crate) struct Fragment {
     pub(crate) origin: String,
     /// How many records it must hold; absent where nobody says.
     pub(crate) promised_records: Option<u64>,
+    /// The app of whose partition these are the records that it holds already; absent for what is brought.
+    pub(crate) held_by: Option<AppId>,
 }
 
 /// Where fragments come from, in order.
@@ -116,6 +119,7 @@ impl FragmentSource for Downloads {
                 path: fetched.path,
                 origin: format!("fragment {} of job `{}`", fetched.position, self.job_id),
                 promised_records: fetched.promised_records,
+                held_by: None,
             })
         })
     }
@@ -157,6 +161,7 @@ pub(crate) struct DecodeAhead<'a, S> {
 
 struct Reading {
     fragment: Arc<Fragment>,
+    decoder: Arc<Decoder>,
     blocks: BlockReader<Box<dyn Read>>,
     records: u64,
     /// Read, and not admitted yet.
@@ -241,9 +246,14 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 Next::Fragment(fragment) => {
                     match open(&fragment.path, self.reader.clone()) {
                         Ok(bytes) => {
+                            let decoder = match &fragment.held_by {
+                                Some(app_id) => Arc::new(self.decoder.of_app(app_id.clone())),
+                                None => Arc::clone(self.decoder),
+                            };
                             self.reading = Some(Reading {
                                 fragment: Arc::new(fragment),
-                                blocks: self.decoder.blocks(bytes),
+                                blocks: decoder.blocks(bytes),
+                                decoder,
                                 records: 0,
                                 held_back: None,
                             });
@@ -273,7 +283,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 };
                 reading.records += block.record_count();
                 let (sender, result) = mpsc::sync_channel(1);
-                let decoder = Arc::clone(self.decoder);
+                let decoder = Arc::clone(&reading.decoder);
                 let fragment = Arc::clone(&reading.fragment);
                 let number = fragment.number;
                 self.compute.pool.spawn(move || {

@@ -159,11 +159,11 @@ pub enum PipelineError {
     /// Writing to the lake failed.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A partition holds other records already, and what was brought does not replace them.
+    /// A partition was committed by another run while records were joined with those that it held.
     #[error(
-        "partition `{partition}` is committed already, with other records, as revision {revision}"
+        "partition `{partition}` was committed by another run meanwhile, as revision {revision}"
     )]
-    AlreadyCommitted {
+    CommittedMeanwhile {
         /// The partition.
         partition: PartitionKey,
         /// Its newest revision.
@@ -320,7 +320,7 @@ impl PipelineError {
             | Self::Output(_)
             | Self::Unexpected { .. } => FailureKind::Unexpected,
             Self::Load(_)
-            | Self::AlreadyCommitted { .. }
+            | Self::CommittedMeanwhile { .. }
             | Self::Unpublished { .. }
             | Self::Restore { .. }
             | Self::OtherContent { .. } => FailureKind::Lake,
@@ -345,6 +345,7 @@ impl PipelineError {
             Self::WrongRecordCount { .. }
             | Self::Books { .. }
             | Self::Shrunk { .. }
+            | Self::CommittedMeanwhile { .. }
             | Self::Stopped
             | Self::IngestStopped
             | Self::StoppedAtOnce => true,
@@ -416,9 +417,8 @@ impl PipelineError {
             Self::NothingLoaded { .. } => {
                 "the records are kept as dead letters, under _answerlake/dead_letters in the lake".to_owned()
             }
-            Self::AlreadyCommitted { .. } => {
-                "ingest into another --lake: records are not joined with those of a committed partition"
-                    .to_owned()
+            Self::CommittedMeanwhile { .. } => {
+                "run again: the records are joined with what the partition holds then".to_owned()
             }
             Self::Fragment { .. } | Self::WrongRecordCount { .. } | Self::Books { .. } => {
                 "run again: the export is asked for anew".to_owned()

@@ -1,11 +1,11 @@
 //! `ingest`: fragments that are at hand, without the source.
 //!
-//! Nothing proves that such fragments are a whole export, so their partitions are committed as *partial*: a run that
-//! covers them reads them again.
+//! Nothing proves that such fragments are a whole export, so partitions that are new are committed as *partial*: a run
+//! that covers them reads them again. Those that are committed get a revision with what they hold and what is brought.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use answerlake_load::OnCommitted;
 use answerlake_model::{AppId, PartitionKey};
 use answerlake_transform::{AppAssignment, FragmentError};
 use chrono::Utc;
@@ -15,7 +15,8 @@ use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{RunReport, Tally};
-use crate::workbench::{CommitAs, RunContext, Workbench};
+use crate::union::Union;
+use crate::workbench::{RunContext, Workbench};
 
 /// What is ingested.
 #[derive(Debug, Clone)]
@@ -57,6 +58,7 @@ pub async fn ingest(
             origin: path.display().to_string(),
             path,
             promised_records: None,
+            held_by: None,
         })
         .collect();
     tracing::info!(
@@ -68,22 +70,42 @@ pub async fn ingest(
     context.progress.plan(1);
     let progress = context.progress.begin(None);
     progress.reading(bytes_fetched);
-    let assembly = bench.assembly(app, None, None, fallback, folder.path(), &progress);
-    let assembled = on_its_own_thread(move || assembly.run(fragments.into_iter()))
+    let assembly = bench.assembly(
+        app.clone(),
+        None,
+        None,
+        fallback.clone(),
+        folder.path(),
+        &progress,
+    );
+    let (brought, number) = (fragments.clone(), fragments.len() as u32 + 1);
+    let assembled = on_its_own_thread(move || assembly.run(brought.into_iter()))
         .await
         .map_err(of_file_at_hand)?;
+    let mut assembled = bench.refuse_if_none_loaded(assembled).await?;
+    let union = Union::find(&bench.lake, &assembled).await?;
+    if !union.is_empty() {
+        // Once more, with what these partitions hold. The files made before are of no use.
+        drop(assembled);
+        let folder = bench.scratch.subfolder()?;
+        let held = union.restore(&bench.lake, folder.path(), number).await?;
+        let assembly = bench.assembly(app, None, None, fallback, folder.path(), &progress);
+        let all = held.into_iter().chain(fragments).collect::<Vec<_>>();
+        let again = on_its_own_thread(move || assembly.run(all.into_iter())).await;
+        assembled = again.map_err(of_file_at_hand)?;
+        assembled.folders.push(Arc::new(folder));
+    }
     let books = reconcile(JobFacts::default(), &assembled)?;
     if context.stop.is_cancelled() {
         return Err(PipelineError::IngestStopped);
     }
-    let assembled = bench.refuse_if_none_loaded(assembled).await?;
-    let commit_as = |_: &PartitionKey| CommitAs {
-        provisional: false,
-        partial: true,
-        on_committed: OnCommitted::Refuse,
-    };
     let partitions = bench
-        .commit_all(assembled, &books, commit_as, &progress)
+        .commit_all(
+            assembled,
+            &books,
+            |key: &PartitionKey| union.commit_as(key),
+            &progress,
+        )
         .await?;
     context.progress.end(&progress, 0);
 

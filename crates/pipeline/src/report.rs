@@ -210,7 +210,7 @@ impl Tally {
         self.totals.conflicts += books.conflicts;
         match committed {
             Ok((report, bytes_written)) => {
-                self.totals.written += books.written;
+                self.totals.written += books.written.saturating_sub(books.held);
                 self.totals.bytes_written += bytes_written;
                 self.add(key, report);
             }

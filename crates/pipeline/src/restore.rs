@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use answerlake_load::{Lake, LakeStore, LoadError};
+use answerlake_load::{Lake, LakeStore, LoadError, PartitionState};
 use answerlake_model::{PartitionKey, PerTable};
 use answerlake_transform::{Restorer, content_digest};
 use arrow::array::RecordBatch;
@@ -58,7 +58,9 @@ pub async fn restore<W: Write + Send + 'static>(
     let mut writer = RecordWriter::new(out, format);
     let mut report = RestoreReport::default();
     for key in keys {
-        writer = partition(&lake, &key, writer).await?;
+        if let Some(state) = lake.state(&key).await? {
+            writer = restore_partition(&lake, &key, state, writer).await?;
+        }
         report.partitions += 1;
     }
     report.records = writer.records;
@@ -89,14 +91,13 @@ async fn committed(
     Ok(keys)
 }
 
-async fn partition<W: Write + Send + 'static>(
+/// Writes the records of a partition, and checks that they are those that were committed.
+pub(crate) async fn restore_partition<W: Write + Send + 'static>(
     lake: &Lake,
     key: &PartitionKey,
+    state: PartitionState,
     mut writer: RecordWriter<W>,
 ) -> Result<RecordWriter<W>, PipelineError> {
-    let Some(state) = lake.state(key).await? else {
-        return Ok(writer);
-    };
     if !state.published {
         return Err(PipelineError::Unpublished {
             partition: key.clone(),
@@ -156,7 +157,7 @@ fn ahead(
 }
 
 /// Writes records in a format.
-struct RecordWriter<W> {
+pub(crate) struct RecordWriter<W> {
     out: W,
     format: RestoreFormat,
     records: u64,
@@ -164,7 +165,7 @@ struct RecordWriter<W> {
 }
 
 impl<W: Write> RecordWriter<W> {
-    fn new(out: W, format: RestoreFormat) -> Self {
+    pub(crate) fn new(out: W, format: RestoreFormat) -> Self {
         Self {
             out,
             format,
@@ -190,7 +191,7 @@ impl<W: Write> RecordWriter<W> {
     }
 
     /// Ends it; gives the number of bytes.
-    fn finish(mut self) -> io::Result<u64> {
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
         match (self.format, self.records) {
             (RestoreFormat::Ndjson, _) => {}
             (RestoreFormat::Json, 0) => self.put("[]\n")?,

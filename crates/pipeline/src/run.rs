@@ -284,6 +284,7 @@ impl WindowRun<'_> {
             provisional: posted_at < key.window().end() + settle,
             partial: false,
             on_committed,
+            earlier_jobs: Vec::new(),
         };
         let partitions = self
             .bench

@@ -54,11 +54,13 @@ pub(crate) struct Workbench<'a> {
 }
 
 /// How a partition is to be committed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct CommitAs {
     pub(crate) provisional: bool,
     pub(crate) partial: bool,
     pub(crate) on_committed: OnCommitted,
+    /// The books of jobs that brought records which the partition held before.
+    pub(crate) earlier_jobs: Vec<JobBooks>,
 }
 
 /// What came of a partition.
@@ -183,7 +185,9 @@ impl<'a> Workbench<'a> {
             provisional,
             partial,
             on_committed,
+            earlier_jobs: mut jobs,
         } = commit_as;
+        jobs.push(job.clone());
         let proposal = Proposal {
             key: key.clone(),
             run_id: self.context.run_id.clone(),
@@ -192,7 +196,7 @@ impl<'a> Workbench<'a> {
             provisional,
             partial,
             books: partition.books,
-            jobs: vec![job.clone()],
+            jobs,
             schema_version: SCHEMA_VERSION,
             program_version: self.context.program_version.clone(),
             context: self.context.orchestrator.clone(),
@@ -235,7 +239,7 @@ impl<'a> Workbench<'a> {
                 });
             }
             CommitOutcome::Refused { revision } => {
-                return Err(PipelineError::AlreadyCommitted {
+                return Err(PipelineError::CommittedMeanwhile {
                     partition: key.clone(),
                     revision,
                 });

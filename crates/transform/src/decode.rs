@@ -122,6 +122,15 @@ impl Decoder {
         Self { config, schemas }
     }
 
+    /// The same, for records that all belong to one app.
+    #[must_use]
+    pub fn of_app(&self, app_id: AppId) -> Self {
+        Self::new(DecodeConfig {
+            app: AppAssignment::Fixed(app_id),
+            ..self.config.clone()
+        })
+    }
+
     /// Cuts the fragment that `source` gives into blocks.
     pub fn blocks<R: Read>(&self, source: R) -> BlockReader<R> {
         BlockReader::new(source, self.config.max_record_bytes)

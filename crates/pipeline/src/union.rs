@@ -1,0 +1,106 @@
+//! What partitions hold already, joined with what is brought: their records themselves, out of the lake.
+//!
+//! They are written to scratch as one fragment more, which is read before those that are brought. So which of several
+//! records with one identity is kept is decided where it always is, and what comes out is one revision with all of them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use answerlake_load::{Lake, LoadError, OnCommitted, PartitionState};
+use answerlake_model::PartitionKey;
+
+use crate::assemble::Assembled;
+use crate::bridge::Fragment;
+use crate::error::PipelineError;
+use crate::restore::{RecordWriter, RestoreFormat, restore_partition};
+use crate::workbench::CommitAs;
+
+/// Partitions that hold something else than what is brought.
+#[derive(Debug, Default)]
+pub(crate) struct Union {
+    states: BTreeMap<PartitionKey, PartitionState>,
+}
+
+impl Union {
+    /// Looks what is committed of the partitions that were assembled.
+    pub(crate) async fn find(lake: &Lake, assembled: &Assembled) -> Result<Self, PipelineError> {
+        let mut states = BTreeMap::new();
+        for (key, partition) in &assembled.partitions {
+            let Some(state) = lake.state(key).await? else {
+                continue;
+            };
+            if state.is_broken() {
+                return Err(LoadError::Broken {
+                    partition: key.clone(),
+                    revision: state.revision,
+                    missing: state.missing,
+                }
+                .into());
+            }
+            if state.manifest.content_digest != partition.content_digest {
+                states.insert(key.clone(), state);
+            }
+        }
+        Ok(Self { states })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Writes the records that the partitions hold to `folder`, a fragment each, numbered from `first_number` on.
+    pub(crate) async fn restore(
+        &self,
+        lake: &Lake,
+        folder: &Path,
+        first_number: u32,
+    ) -> Result<Vec<Fragment>, PipelineError> {
+        let mut fragments = Vec::with_capacity(self.states.len());
+        for ((key, state), number) in self.states.iter().zip(first_number..) {
+            let path = folder.join(format!("held-{number}.json"));
+            let failed = |source| PipelineError::Scratch {
+                action: "write",
+                path: path.clone(),
+                source,
+            };
+            let out = BufWriter::new(File::create_new(&path).map_err(failed)?);
+            let writer = RecordWriter::new(out, RestoreFormat::Json);
+            let written = restore_partition(lake, key, state.clone(), writer).await;
+            let writer = written.map_err(|error| match error {
+                PipelineError::Output(source) => failed(source),
+                other => other,
+            })?;
+            writer.finish().map_err(failed)?;
+            tracing::info!(partition = %key, revision = state.revision, "joined with what the partition holds");
+            fragments.push(Fragment {
+                number,
+                path,
+                origin: format!("revision {} of partition `{key}`", state.revision),
+                promised_records: Some(state.manifest.books.written),
+                held_by: Some(key.app_id().clone()),
+            });
+        }
+        Ok(fragments)
+    }
+
+    /// How a partition is committed. What was known of it stays so: records that join it make it neither complete nor
+    /// incomplete.
+    pub(crate) fn commit_as(&self, key: &PartitionKey) -> CommitAs {
+        match self.states.get(key) {
+            Some(state) => CommitAs {
+                provisional: state.manifest.provisional,
+                partial: state.manifest.partial,
+                on_committed: OnCommitted::ReplaceRevision(state.revision),
+                earlier_jobs: state.manifest.jobs.clone(),
+            },
+            None => CommitAs {
+                provisional: false,
+                partial: true,
+                on_committed: OnCommitted::Refuse,
+                earlier_jobs: Vec::new(),
+            },
+        }
+    }
+}
