@@ -244,6 +244,52 @@ fn a_day_that_a_run_committed_is_joined_too() {
     }
 }
 
+/// What was wrong may be mended by a flag, or by a newer program.
+#[test]
+fn dead_letters_are_taken_up_again() {
+    let place = Place::new("taken-up");
+    let (_, records) = fixture();
+    let app_id = records[0]["botId"].as_str().unwrap().to_owned();
+    let mut without_app = records.clone();
+    for record in &mut without_app[1..] {
+        record.as_object_mut().unwrap().remove("botId");
+    }
+    let mut text = serde_json::to_string(&without_app).unwrap();
+    text.insert_str(text.len() - 1, r#",{"_id":"bad","event":"search","x":NaN}"#);
+    let file = place.write("without-app.json", &text);
+    let result = place.ingest(&[&file]).result();
+    assert_eq!(result["totals"]["dead_letters"], records.len(), "{result}");
+    let letters = |place: &Place| {
+        let mut files = place.lake().files();
+        files.retain(|file| file.starts_with("_answerlake/dead_letters/"));
+        files
+    };
+    let kept = letters(&place);
+    assert!(!kept.is_empty());
+
+    let again = place
+        .ingest(&[place
+            .lake()
+            .path("_answerlake/dead_letters")
+            .join("*/*/*")
+            .to_str()
+            .unwrap()])
+        .with("--app-id", &app_id);
+    let result = again.result();
+    assert_eq!(result["totals"]["decoded"], records.len(), "{result}");
+    assert_eq!(result["totals"]["written"], records.len() - 1);
+    // What is wrong in itself stays where it is.
+    assert_eq!(result["totals"]["dead_letters"], 1);
+    assert_eq!(letters(&place), kept);
+    let mut expected = without_app;
+    expected.sort_by_key(|record| record["_id"].to_string());
+    place.lake().assert_whole();
+    truth::assert_holds(&place.lake(), &expected);
+    let before = place.lake().stamps();
+    assert_eq!(again.result()["totals"]["bytes_written"], 0);
+    assert_eq!(place.lake().stamps(), before);
+}
+
 #[test]
 fn a_run_reads_ingested_days_again() {
     let setup = crate::support::setup("partial", |_| {});

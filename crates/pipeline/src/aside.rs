@@ -17,7 +17,7 @@ use answerlake_model::PartitionKey;
 use answerlake_transform::{DeadLetter, Raw, Stray, write_raw};
 use sha2::{Digest, Sha256};
 
-use crate::bridge::Fragment;
+use crate::bridge::{Fragment, OriginKind};
 use crate::error::PipelineError;
 use crate::reread::Reread;
 
@@ -82,13 +82,17 @@ impl Aside {
         })
     }
 
-    /// Adds a letter to the partition it names, if any. Its record is in `block`, or only in `fragment`.
+    /// Adds a letter to the partition it names, if any. Its record is in `block`, or only in `fragment`. One that was
+    /// taken up is kept already.
     pub(crate) fn add_dead_letter(
         &mut self,
         letter: &DeadLetter,
         block: &[u8],
         fragment: &Fragment,
     ) -> Result<(), PipelineError> {
+        if matches!(fragment.origin_kind, OriginKind::TakenUp(_)) {
+            return Ok(());
+        }
         let key = letter.partition.as_ref().unwrap_or(&self.fallback);
         let start = letter.line_start(self.job_id.as_deref());
         let start_of_content = letter.line_start(None);
@@ -314,7 +318,7 @@ mod tests {
             path,
             origin: "fragment 1".to_owned(),
             promised_records: None,
-            held_by: None,
+            origin_kind: OriginKind::Brought,
         };
         let mut aside = Aside::try_new(folder.path(), None, day(DAYS)).unwrap();
         let block = [small.as_bytes(), large.as_bytes()].concat();
@@ -369,7 +373,7 @@ mod tests {
             path: folder.path().join("fragment"),
             origin: "fragment 1".to_owned(),
             promised_records: None,
-            held_by: None,
+            origin_kind: OriginKind::Brought,
         };
         let collect = |job_id: &str, record: &[u8], flushes: bool| {
             let folder = tempfile::tempdir_in(folder.path()).unwrap();
@@ -399,7 +403,7 @@ mod tests {
             path,
             origin: "fragment 1".to_owned(),
             promised_records: None,
-            held_by: None,
+            origin_kind: OriginKind::Brought,
         };
         let mut aside = Aside::try_new(folder.path(), None, day(0)).unwrap();
         for at in [1, 10] {

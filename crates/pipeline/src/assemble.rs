@@ -18,7 +18,7 @@ use arrow::array::RecordBatch;
 use tempfile::TempDir;
 
 use crate::aside::{Aside, AsideFiles};
-use crate::bridge::{Compute, DecodeAhead, Decoded, Fragment, FragmentSource};
+use crate::bridge::{Compute, DecodeAhead, Decoded, Fragment, FragmentSource, OriginKind};
 use crate::content_hashes::ContentHashes;
 use crate::error::PipelineError;
 use crate::progress::WindowProgress;
@@ -201,7 +201,7 @@ impl<'a> Pass<'a> {
                     admitted,
                 } => {
                     if let Some(progress) = progress
-                        && fragment.held_by.is_none()
+                        && !is_held(&fragment)
                     {
                         progress.decoded(block.decoded);
                     }
@@ -220,7 +220,7 @@ impl<'a> Pass<'a> {
                             decoded: records,
                         });
                     }
-                    if fragment.held_by.is_none() {
+                    if !is_held(&fragment) {
                         self.counts.fragments += 1;
                         if let Some(progress) = progress {
                             progress.fragment_done();
@@ -243,7 +243,7 @@ impl<'a> Pass<'a> {
             strays,
             dead_letters,
         } = block;
-        let is_held = fragment.held_by.is_some();
+        let is_held = is_held(fragment);
         if !is_held {
             self.counts.decoded += decoded;
         }
@@ -296,7 +296,7 @@ impl<'a> Pass<'a> {
         let mut written = RowRuns::default();
         let mut books = PartitionBooks::default();
         for record in &rows.records {
-            meet(&mut books, fragment.held_by.is_some());
+            meet(&mut books, is_held(fragment));
             match self.judge(record, (fragment.number, record.record))? {
                 Verdict::Write => {
                     books.written += 1;
@@ -389,6 +389,11 @@ impl<'a> Pass<'a> {
             folders: Vec::new(),
         })
     }
+}
+
+/// Whether a fragment is not brought, but what a partition holds.
+fn is_held(fragment: &Fragment) -> bool {
+    matches!(fragment.origin_kind, OriginKind::Held(_))
 }
 
 /// Counts a record of a partition, brought or held before.
@@ -493,7 +498,7 @@ mod tests {
                     path,
                     origin: format!("fragment {number}"),
                     promised_records: Some(records.len() as u64),
-                    held_by: None,
+                    origin_kind: OriginKind::Brought,
                 }
             })
             .collect();

@@ -81,8 +81,30 @@ pub(crate) struct Fragment {
     pub(crate) origin: String,
     /// How many records it must hold; absent where nobody says.
     pub(crate) promised_records: Option<u64>,
-    /// The app of whose partition these are the records that it holds already; absent for what is brought.
-    pub(crate) held_by: Option<AppId>,
+    /// Where its records come from.
+    pub(crate) origin_kind: OriginKind,
+}
+
+/// Where records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OriginKind {
+    /// They are brought.
+    Brought,
+    /// They are dead letters, brought once more: of this app, where their place in a lake tells it.
+    TakenUp(Option<AppId>),
+    /// A partition of this app holds them already.
+    Held(AppId),
+}
+
+impl OriginKind {
+    /// The app that they all belong to, where that is known.
+    fn app_id(&self) -> Option<&AppId> {
+        match self {
+            Self::Brought => None,
+            Self::TakenUp(app_id) => app_id.as_ref(),
+            Self::Held(app_id) => Some(app_id),
+        }
+    }
 }
 
 /// Where fragments come from, in order.
@@ -119,7 +141,7 @@ impl FragmentSource for Downloads {
                 path: fetched.path,
                 origin: format!("fragment {} of job `{}`", fetched.position, self.job_id),
                 promised_records: fetched.promised_records,
-                held_by: None,
+                origin_kind: OriginKind::Brought,
             })
         })
     }
@@ -246,7 +268,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 Next::Fragment(fragment) => {
                     match open(&fragment.path, self.reader.clone()) {
                         Ok(bytes) => {
-                            let decoder = match &fragment.held_by {
+                            let decoder = match fragment.origin_kind.app_id() {
                                 Some(app_id) => Arc::new(self.decoder.of_app(app_id.clone())),
                                 None => Arc::clone(self.decoder),
                             };

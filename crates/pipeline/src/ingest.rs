@@ -10,13 +10,17 @@ use answerlake_model::{AppId, PartitionKey};
 use answerlake_transform::{AppAssignment, FragmentError};
 use chrono::Utc;
 
-use crate::bridge::{Fragment, on_its_own_thread};
+use crate::bridge::{Fragment, OriginKind, on_its_own_thread};
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{RunReport, Tally};
+use crate::taken_up;
 use crate::union::Union;
 use crate::workbench::{RunContext, Workbench};
+
+/// Where dead letters are kept whose app is not known.
+const UNASSIGNED: &str = "unassigned";
 
 /// What is ingested.
 #[derive(Debug, Clone)]
@@ -39,7 +43,7 @@ pub async fn ingest(
     let files = find(&request.paths)?;
     let bench = Workbench::open(config, context, 1).await?;
     let folder = bench.scratch.subfolder()?;
-    let unnamed = AppId::try_new("unassigned").expect("it is a valid id");
+    let unnamed = AppId::try_new(UNASSIGNED).expect("it is a valid id");
     let fallback = bench.partition_of_today(config.app_id.clone().unwrap_or(unnamed));
     let app = config
         .app_id
@@ -50,17 +54,8 @@ pub async fn ingest(
         .filter_map(|path| path.metadata().ok())
         .map(|file| file.len())
         .sum();
-    let fragments: Vec<Fragment> = files
-        .into_iter()
-        .zip(1..)
-        .map(|(path, number)| Fragment {
-            number,
-            origin: path.display().to_string(),
-            path,
-            promised_records: None,
-            held_by: None,
-        })
-        .collect();
+    let letters = folder.path().to_owned();
+    let fragments = on_its_own_thread(move || fragments_of(files, &letters)).await?;
     tracing::info!(
         fragments = fragments.len(),
         bytes = bytes_fetched,
@@ -116,6 +111,44 @@ pub async fn ingest(
         tally.add_partition(&key, outcome);
     }
     Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
+}
+
+/// The files as fragments; of dead letters, the records that they keep.
+fn fragments_of(files: Vec<PathBuf>, folder: &Path) -> Result<Vec<Fragment>, PipelineError> {
+    let mut fragments = Vec::with_capacity(files.len());
+    for (path, number) in files.into_iter().zip(1..) {
+        let unreadable = |source| PipelineError::ReadConfig {
+            path: path.clone(),
+            source,
+        };
+        let is_taken_up = taken_up::is_taken_up(&path).map_err(unreadable)?;
+        let origin = path.display().to_string();
+        let (path, origin_kind) = if is_taken_up {
+            let records = folder.join(format!("taken-up-{number}.json"));
+            taken_up::write_records(&path, &records).map_err(unreadable)?;
+            (records, OriginKind::TakenUp(app_of(&path)))
+        } else {
+            (path, OriginKind::Brought)
+        };
+        fragments.push(Fragment {
+            number,
+            path,
+            origin,
+            promised_records: None,
+            origin_kind,
+        });
+    }
+    Ok(fragments)
+}
+
+/// The app that a file in a lake belongs to, by the folders it lies in.
+fn app_of(path: &Path) -> Option<AppId> {
+    let folders = path.components().rev();
+    let mut names = folders.filter_map(|folder| folder.as_os_str().to_str());
+    let app_id = names.find_map(|name| name.strip_prefix("app_id="))?;
+    AppId::try_new(app_id)
+        .ok()
+        .filter(|app_id| app_id.as_str() != UNASSIGNED)
 }
 
 /// A file at hand is what it is: unlike a fragment of a job, it is not fetched again.

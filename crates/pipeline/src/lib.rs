@@ -52,6 +52,8 @@ mod scratch;
 mod workbench;
 // `run`: windows in flight, partitions committed.
 mod run;
+// Dead letters, taken up again.
+mod taken_up;
 // What partitions hold, joined with what is brought.
 mod union;
 // `ingest`: fragments that are at hand.

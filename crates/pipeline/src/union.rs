@@ -12,7 +12,7 @@ use answerlake_load::{Lake, LoadError, OnCommitted, PartitionState};
 use answerlake_model::PartitionKey;
 
 use crate::assemble::Assembled;
-use crate::bridge::Fragment;
+use crate::bridge::{Fragment, OriginKind};
 use crate::error::PipelineError;
 use crate::restore::{RecordWriter, RestoreFormat, restore_partition};
 use crate::workbench::CommitAs;
@@ -79,7 +79,7 @@ impl Union {
                 path,
                 origin: format!("revision {} of partition `{key}`", state.revision),
                 promised_records: Some(state.manifest.books.written),
-                held_by: Some(key.app_id().clone()),
+                origin_kind: OriginKind::Held(key.app_id().clone()),
             });
         }
         Ok(fragments)
