@@ -13,8 +13,11 @@ pub mod partition;
 pub mod table;
 // What was promised, decoded and written, counted.
 pub mod books;
+// What came that the tables do not hold, by path.
+pub mod drift;
 
 pub use books::{JobBooks, PartitionBooks};
+pub use drift::{Drift, DriftLedger, DriftPath, JsonType, JsonTypes, RecordDrift};
 pub use id::{AppId, InvalidId, JobId, RunId};
 pub use partition::PartitionKey;
 pub use table::{ColumnRole, PerTable, Table, TableSchema};

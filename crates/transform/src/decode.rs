@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 
-use answerlake_model::{AppId, Grain, PartitionKey, PerTable, TableSchema, Window};
+use answerlake_model::{AppId, Grain, PartitionKey, PerTable, RecordDrift, TableSchema, Window};
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -95,6 +95,8 @@ pub struct RecordRows {
     pub range: Range<usize>,
     /// Up to which row of each table it reaches; it begins where the record before it ends.
     pub row_ends: PerTable<u32>,
+    /// What of it the columns do not hold.
+    pub drift: Option<Box<RecordDrift>>,
 }
 
 /// A record of another day than was asked for.
@@ -332,7 +334,7 @@ impl<'a> Sorted<'a> {
                 .filter(|id| id.len() <= MAX_ID_BYTES),
             created_at: created_at.timestamp_micros(),
         };
-        self.flattener.flatten(&context, builders);
+        let drift = self.flattener.flatten(&context, builders);
         records.push(RecordRows {
             identity,
             hash,
@@ -340,6 +342,7 @@ impl<'a> Sorted<'a> {
             record: number,
             range,
             row_ends: builders.rows(),
+            drift,
         });
         Ok(())
     }

@@ -2,7 +2,10 @@
 //!
 //! Null for a row that the columns hold wholly, as they do for records shaped as the vendor documents them.
 
+use answerlake_model::JsonType;
+
 use crate::digest::Hash;
+use crate::drift::DriftNotes;
 use crate::json::{Arena, JsonError, Kind, Parser, compact};
 use crate::record::Verbatim;
 
@@ -14,23 +17,28 @@ pub(crate) struct Extra {
     verbatim: String,
     rows: String,
     whole: String,
+    /// Where and as what things were put here.
+    pub(crate) drift: DriftNotes,
 }
 
 impl Extra {
     /// Keeps the value at `pointer`, which stands in the record as `raw`.
     pub(crate) fn set(&mut self, pointer: &str, raw: &str) {
+        self.drift.add(pointer, JsonType::of(raw));
         push_name(&mut self.values, pointer);
         self.values.push_str(&compact(raw));
     }
 
     /// Says that nothing stands at `pointer`.
     pub(crate) fn set_absent(&mut self, pointer: &str) {
+        self.drift.add(pointer, JsonType::Absent);
         separate(&mut self.absent);
         push_json_string(&mut self.absent, pointer);
     }
 
     /// Keeps an object as text.
     pub(crate) fn set_verbatim(&mut self, verbatim: &Verbatim<'_>) {
+        self.drift.add(verbatim.pointer, JsonType::Object);
         push_name(&mut self.verbatim, verbatim.pointer);
         push_json_string(&mut self.verbatim, verbatim.raw);
     }

@@ -2,11 +2,12 @@
 
 use std::iter::once;
 
-use answerlake_model::Table;
+use answerlake_model::{RecordDrift, Table};
 
 use crate::batch::RowBuilders;
 use crate::citation::{CitedPositions, labels_are_positions};
 use crate::column::{ColumnBuilder, float, text_list};
+use crate::drift::RowPlace;
 use crate::extra::{Extra, RowCounts};
 use crate::json::{Arena, Kind, Value, compact};
 use crate::more_info::{ChunkInfo, MoreInfo};
@@ -208,8 +209,12 @@ impl Flattener {
         }
     }
 
-    /// Appends all rows of a record.
-    pub(crate) fn flatten(&mut self, context: &RecordContext<'_, '_>, builders: &mut RowBuilders) {
+    /// Appends all rows of a record; gives what of it the columns do not hold.
+    pub(crate) fn flatten(
+        &mut self,
+        context: &RecordContext<'_, '_>,
+        builders: &mut RowBuilders,
+    ) -> Option<Box<RecordDrift>> {
         match context.kind {
             EventKind::Search => {
                 self.record_row(Table::Queries, context, builders);
@@ -220,6 +225,7 @@ impl Flattener {
             EventKind::Feedback => self.record_row(Table::Feedback, context, builders),
             EventKind::Other => self.record_row(Table::Events, context, builders),
         }
+        self.extra.drift.take(context)
     }
 
     fn record_row(
@@ -233,6 +239,7 @@ impl Flattener {
             Table::Feedback => &self.feedback,
             _ => &self.events,
         };
+        self.extra.drift.begin_row(RowPlace::Record(table));
         let at = &*RECORD_SLOTS;
         let row = context.row(0, &RECORD);
         row.append(
@@ -301,6 +308,7 @@ impl Flattener {
             cited: CitedPositions::read(row.slot(at.chunk_ids)),
             labels_are_positions: labels_are_positions(context.record, node),
         };
+        self.extra.drift.begin_row(RowPlace::Answer);
         row.append(
             &self.answers,
             builders.table(Table::Answers),
@@ -347,6 +355,7 @@ impl Flattener {
         self.scratch.clear();
         let info = ChunkInfo::read(row.slot(at.more_info), &mut self.scratch);
         let scratch = &self.scratch;
+        self.extra.drift.begin_row(RowPlace::Chunk(list));
         row.append(
             &self.chunks,
             builders.table(Table::Chunks),
@@ -405,6 +414,7 @@ impl Flattener {
         };
         let completion = either(at.completion, at.completion_answer);
         let table = builders.table(Table::LlmCalls);
+        self.extra.drift.begin_row(RowPlace::LlmCall);
         row.append(
             &self.llm_calls,
             table,

@@ -32,6 +32,8 @@ mod citation;
 mod more_info;
 // What the columns do not hold.
 mod extra;
+// What goes there, by path and type.
+mod drift;
 // Where a prompt is cut into parts.
 mod prompt;
 // Column builders, and how JSON values become theirs.

@@ -50,7 +50,7 @@ pub(crate) enum Below {
 }
 
 /// The arrays whose objects become rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum List {
     Answers,
     ExtractiveChunks,
