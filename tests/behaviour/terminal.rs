@@ -48,6 +48,7 @@ fn watched(program: &Program, columns: u32) -> Seen {
 fn slow(name: &str) -> Setup {
     setup(name, |config| {
         config.job_time_base = Duration::from_millis(600);
+        config.data.drifts = false;
     })
 }
 
@@ -149,6 +150,7 @@ fn progress_is_drawn_and_no_line_of_it_wraps() {
 fn what_is_logged_stands_above_it_unbroken() {
     let setup = setup("log-above", |config| {
         config.job_time_base = Duration::from_millis(600);
+        config.data.drifts = false;
         config.faults = vec![Fault {
             on: On::Export,
             nth: 1,

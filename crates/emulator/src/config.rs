@@ -117,6 +117,9 @@ pub struct DataConfig {
     pub feedback_share: f64,
     /// Share of events of unknown kinds among the records; 0.01 by default.
     pub other_event_share: f64,
+    /// Whether some records are not shaped as documented: a `language` that is null, a `score` that is a text; true by
+    /// default.
+    pub drifts: bool,
     /// Whether fragments are indented by 4 spaces, as the vendor's sample is; true by default.
     pub pretty: bool,
 }
@@ -134,6 +137,7 @@ impl Default for DataConfig {
             generative_share: 0.85,
             feedback_share: 0.10,
             other_event_share: 0.01,
+            drifts: true,
             pretty: true,
         }
     }

@@ -33,6 +33,8 @@ async fn demo(args: &DemoArgs, lake: &Path, screen: Option<&Arc<Screen>>) -> any
         from,
         to,
         records_per_day: args.records_per_day,
+        // What is warned of is for those who have real data.
+        drifts: false,
         ..defaults
     };
     let config = EmulatorConfig {

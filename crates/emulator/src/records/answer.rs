@@ -47,7 +47,7 @@ impl<'a> Answer<'a> {
             .into_iter()
             .enumerate()
             .map(|(rank, place)| {
-                let mut drawn = Drawn::draw(corpus.chunk(place), dice);
+                let mut drawn = Drawn::draw(corpus.chunk(place), search, dice);
                 if search.generative {
                     // The first 20 are sent, with an exception now and then.
                     drawn.sent = rank < 20 && !(selective && dice.chance(0.03));
@@ -258,10 +258,10 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Drawn<'a> {
-    fn draw(chunk: &'a Chunk, dice: &mut Dice) -> Self {
+    fn draw(chunk: &'a Chunk, search: &Search<'_>, dice: &mut Dice) -> Self {
         let score = match dice.below(400) {
-            0 => "\"\"".to_owned(),
-            1 => format!("\"{}\"", decimal(dice.between(340, 1_240), 3)),
+            0 if search.drifts => "\"\"".to_owned(),
+            1 if search.drifts => format!("\"{}\"", decimal(dice.between(340, 1_240), 3)),
             2..20 => "1".to_owned(),
             _ => decimal(dice.between(340, 1_240), 3),
         };

@@ -14,6 +14,8 @@ pub(super) struct Search<'a> {
     pub(super) question: Question,
     pub(super) created_ms: i64,
     pub(super) generative: bool,
+    /// Whether it may be shaped otherwise than documented.
+    pub(super) drifts: bool,
     /// Whether it was asked in the chat widget, not through the public API.
     widget: bool,
     account: String,
@@ -65,6 +67,7 @@ impl Dataset {
             question: self.question(slot.day, slot.index),
             created_ms: slot.created_ms,
             generative,
+            drifts: self.config.drifts,
             widget,
             account,
         }
@@ -117,7 +120,7 @@ impl Search<'_> {
         writer.text("botId", &self.identity.bot_id);
         writer.text("searchIndexId", &self.identity.search_index_id);
         match dice.below(100) {
-            0 => writer.plain("language", "null"),
+            0 if self.drifts => writer.plain("language", "null"),
             1..10 => writer.text("language", "de"),
             10..14 => writer.text("language", "ja"),
             _ => writer.text("language", "en"),
