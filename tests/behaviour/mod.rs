@@ -26,6 +26,8 @@ mod recover;
 mod open;
 // Very many partitions.
 mod many;
+// What came that the tables do not hold, and who is told.
+mod drift;
 // Fragments at hand.
 mod ingest;
 // Records, back out of the lake.

@@ -329,16 +329,58 @@ pub(crate) enum RestoreFormatArg {
 Examples:
   answerlake schema
   answerlake schema chunks
-  answerlake schema --output json")]
+  answerlake schema --output json
+  answerlake schema --drift --lake ./lake
+  answerlake schema chunks --drift --lake ./lake --from 2025-06-01 --output json
+
+With --drift: what records brought that the columns do not hold, and that stands in `extra` therefore, by path: keys \
+that have no column, values of a type that is not expected, null among them, values that a column would not give \
+back exactly, and `absent` for keys that are there in every documented record. It is told by the manifests of the \
+lake alone; credentials are not needed. Only paths are told, never values; keys that look like data stand as `*`. \
+Records of other events than search and feedback stand whole in `events` and do not drift. `answerlake run --strict` \
+fails partitions that drift.")]
 pub(crate) struct SchemaArgs {
     /// One table only
     #[arg(value_parser = PossibleValuesParser::new(Table::ALL.map(Table::name)))]
     pub(crate) table: Option<String>,
     /// How prompts are stored: parts or text
-    #[arg(long, value_name = "LAYOUT", default_value = "parts")]
+    #[arg(
+        long,
+        value_name = "LAYOUT",
+        default_value = "parts",
+        conflicts_with = "drift"
+    )]
     pub(crate) prompt: PromptArg,
+    /// Show what drifted from the schema in a lake
+    #[arg(long)]
+    pub(crate) drift: bool,
+    /// With --drift: pipeline file, TOML; not needed when --lake is given. Without an app, all apps of the lake are shown
+    #[arg(long, value_name = "FILE", requires = "drift")]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// With --drift: first instant looked at, UTC unless it names a zone [default: the first partition]
+    #[arg(long, value_name = "TIME", requires = "drift")]
+    from: Option<HumanTime>,
+    /// With --drift: first instant not looked at [default: the end of the last partition]
+    #[arg(long, value_name = "TIME", requires = "drift")]
+    to: Option<HumanTime>,
+    /// With --drift: one UTC day
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"], requires = "drift")]
+    date: Option<NaiveDate>,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) lake: LakeArgs,
+}
+
+impl SchemaArgs {
+    /// The range that is looked at.
+    pub(crate) fn range(&self) -> Range {
+        Range {
+            from: self.from.map(|time| time.0),
+            to: self.to.map(|time| time.0),
+            date: self.date,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -563,8 +605,12 @@ fn heading(section: &str) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct NeededArgs(pub(crate) Vec<Override>);
 
+/// Of the settings, those that say which lake is looked at, and what of it.
+#[derive(Debug)]
+pub(crate) struct LakeArgs(pub(crate) Vec<Override>);
+
 fn argument(setting: &'static Setting) -> Arg {
-    Arg::new(setting.flag)
+    let argument = Arg::new(setting.flag)
         .long(setting.flag)
         .value_name(setting.value)
         .help(setting.help_with_default())
@@ -572,7 +618,15 @@ fn argument(setting: &'static Setting) -> Arg {
         .env(setting.env())
         .hide_env_values(true)
         .hide_short_help(!IN_SHORT_HELP.contains(&setting.flag))
-        .action(ArgAction::Set)
+        .action(ArgAction::Set);
+    if setting.value != "BOOL" {
+        return argument;
+    }
+    // `--strict` alone says yes; a value is told from the argument that follows by its `=`.
+    argument
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
 }
 
 /// The setting's value, when it was given.
@@ -590,51 +644,41 @@ fn given(setting: &'static Setting, matches: &ArgMatches) -> Option<Override> {
     })
 }
 
-impl Args for SettingArgs {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        command.args(Setting::ALL.iter().map(argument))
-    }
+/// Settings as arguments: those of a list that is the pipeline's.
+macro_rules! setting_args {
+    ($name:ident, $settings:expr) => {
+        impl Args for $name {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                command.args($settings.map(argument))
+            }
 
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                let given = $settings.filter_map(|setting| given(setting, matches));
+                Ok(Self(given.collect()))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
 }
 
-impl FromArgMatches for SettingArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = Setting::ALL
-            .iter()
-            .filter_map(|setting| given(setting, matches));
-        Ok(Self(given.collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-impl Args for NeededArgs {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        command.args(Setting::needed().map(argument))
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for NeededArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = Setting::needed().filter_map(|setting| given(setting, matches));
-        Ok(Self(given.collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
+setting_args!(SettingArgs, Setting::ALL.iter());
+setting_args!(NeededArgs, Setting::needed());
+setting_args!(
+    LakeArgs,
+    Setting::ALL
+        .iter()
+        .filter(|setting| ["lake", "app-id"].contains(&setting.flag))
+);
 
 #[cfg(test)]
 mod tests {

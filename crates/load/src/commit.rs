@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use answerlake_model::{JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
+use answerlake_model::{DriftLedger, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use uuid::Uuid;
@@ -63,6 +63,8 @@ pub struct Proposal {
     pub books: PartitionBooks,
     /// The books of the jobs that its records came from.
     pub jobs: Vec<JobBooks>,
+    /// What of its records the columns do not hold.
+    pub drift: DriftLedger,
     /// The version of the tables' schema.
     pub schema_version: u32,
     /// The version of the program.
@@ -379,6 +381,8 @@ impl<'a> Draft<'a> {
                 dropped: Vec::new(),
                 books: proposal.books,
                 jobs: proposal.jobs.clone(),
+                // Of the same content, this program's ledger says as much as the one there, or more.
+                drift: proposal.drift.clone(),
                 context: proposal.context.clone(),
                 // They describe the content, so they stay with it.
                 sections: same

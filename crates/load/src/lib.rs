@@ -21,7 +21,7 @@
 //! use std::collections::BTreeMap;
 //!
 //! use answerlake_load::{CommitOutcome, Lake, LakeStore, OnCommitted, Proposal};
-//! use answerlake_model::{AppId, Grain, PartitionBooks, PartitionKey, PerTable, RunId};
+//! use answerlake_model::{AppId, Grain, DriftLedger, PartitionBooks, PartitionKey, PerTable, RunId};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,6 +37,7 @@
 //!     partial: false,
 //!     books: PartitionBooks::default(),
 //!     jobs: Vec::new(),
+//!     drift: DriftLedger::default(),
 //!     schema_version: 1,
 //!     program_version: "0.1.0".to_owned(),
 //!     context: BTreeMap::new(),
@@ -81,6 +82,8 @@ pub mod manifest;
 pub mod lake;
 // What is committed, in brief.
 pub mod summary;
+// What the records drifted by, as manifests keep it.
+mod drift;
 // Why partitions failed.
 pub mod failure;
 // What all runs of one lake must agree on.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use answerlake_model::{JobBooks, PartitionBooks, PerTable, RunId};
+use answerlake_model::{DriftLedger, JobBooks, PartitionBooks, PerTable, RunId};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
@@ -50,6 +50,9 @@ pub struct Manifest {
     pub books: PartitionBooks,
     /// The books of the jobs that the rows came from.
     pub jobs: Vec<JobBooks>,
+    /// What of its records the columns do not hold; left out when that is nothing.
+    #[serde(default, skip_serializing_if = "DriftLedger::is_empty")]
+    pub drift: DriftLedger,
     /// What the orchestrator said of the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub context: BTreeMap<String, String>,

@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use answerlake_load::{
     CommitOutcome, KeptFile, KeptKind, Lake, LakeStore, OnCommitted, Proposal, WriterConfig,
 };
-use answerlake_model::{Grain, JobBooks, PartitionKey, Table, Window};
+use answerlake_model::{
+    DriftLedger, DriftPath, Grain, JobBooks, JsonType, PartitionKey, RecordDrift, Table, Window,
+};
 
 use crate::faulty_store::FaultyStore;
 use crate::setup::{
@@ -46,6 +48,7 @@ over_all_stores!(
     a_proposal_that_lacks_records_does_not_replace,
     an_older_job_does_not_undo_a_newer_one,
     unknown_sections_are_kept_with_their_content,
+    a_ledger_is_of_the_records_that_the_revision_holds,
     racers_win_one_revision_each,
     states_lists_what_overlaps,
     small_objects_come_and_go,
@@ -331,7 +334,7 @@ async fn unknown_sections_are_kept_with_their_content(test: TestLake) {
     let mut manifest = test.lake.state(&key()).await.unwrap().unwrap().manifest;
     manifest
         .sections
-        .insert("drift".to_owned(), serde_json::json!({"new": ["field"]}));
+        .insert("of_later".to_owned(), serde_json::json!({"new": ["field"]}));
     let store = test.lake.store().object_store();
     object_store::ObjectStoreExt::put(&store, &path, manifest.to_json().into())
         .await
@@ -346,6 +349,59 @@ async fn unknown_sections_are_kept_with_their_content(test: TestLake) {
     test.commit(test.proposal(11)).await;
     let replaced = test.lake.state(&key()).await.unwrap().unwrap().manifest;
     assert!(replaced.sections.is_empty());
+}
+
+async fn a_ledger_is_of_the_records_that_the_revision_holds(test: TestLake) {
+    let ledger = |records: usize| {
+        let mut ledger = DriftLedger::default();
+        for _ in 0..records {
+            let path = DriftPath {
+                path: "new".to_owned(),
+                table: Table::Queries,
+                expected: None,
+            };
+            let record = RecordDrift {
+                created_at: "2025-06-28T10:00:00Z".parse().unwrap(),
+                id: None,
+                findings: vec![(Arc::new(path), JsonType::Null.into())],
+                has_more: false,
+            };
+            ledger.add(&record, usize::MAX);
+        }
+        ledger
+    };
+    let with = |rows, records| Proposal {
+        drift: ledger(records),
+        ..test.proposal(rows)
+    };
+    let committed = async || {
+        let heads = test.lake.heads(None, None).await.unwrap();
+        let read = test.lake.drift(heads).await.unwrap();
+        let manifest = test.lake.state(&key()).await.unwrap().unwrap().manifest;
+        assert_eq!(read[&key()], manifest.drift);
+        (
+            manifest.revision,
+            manifest.drift.records(),
+            manifest.to_json(),
+        )
+    };
+    test.commit(test.proposal(9)).await;
+    let (_, records, json) = committed().await;
+    assert_eq!(records, 0);
+    assert!(!String::from_utf8_lossy(&json).contains("drift"));
+    let provisional = Proposal {
+        provisional: true,
+        ..with(10, 2)
+    };
+    test.commit(provisional).await;
+    assert_eq!(committed().await.0, 2);
+    assert_eq!(committed().await.1, 2);
+    // The same content as a new revision, and the same content again.
+    test.commit(with(10, 3)).await;
+    test.commit(with(10, 4)).await;
+    assert_eq!((committed().await.0, committed().await.1), (3, 3));
+    test.commit(test.proposal(11)).await;
+    assert_eq!(committed().await.1, 0);
 }
 
 async fn racers_win_one_revision_each(test: TestLake) {

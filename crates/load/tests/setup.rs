@@ -10,7 +10,8 @@ use answerlake_load::{
     WriterMemory,
 };
 use answerlake_model::{
-    AppId, ColumnRole, Grain, PartitionBooks, PartitionKey, PerTable, RunId, Table, TableSchema,
+    AppId, ColumnRole, DriftLedger, Grain, PartitionBooks, PartitionKey, PerTable, RunId, Table,
+    TableSchema,
 };
 use arrow::array::{
     ArrayRef, Float64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
@@ -139,6 +140,7 @@ pub(crate) fn proposal(scratch: &Path, run: &str, rows: i64) -> Proposal {
             written: rows as u64,
             ..PartitionBooks::default()
         },
+        drift: DriftLedger::default(),
         jobs: Vec::new(),
         schema_version: 1,
         program_version: "0.1.0".to_owned(),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use answerlake_load::{EncodedFile, PartitionedWriter, WriterConfig};
-use answerlake_model::{PartitionBooks, PartitionKey, PerTable, TableSchema};
+use answerlake_model::{DriftLedger, PartitionBooks, PartitionKey, PerTable, TableSchema};
 use answerlake_transform::{
     DeadLetter, DecodeConfig, DecodedBlock, Decoder, PartitionRows, Raw, Reason, RecordRows,
     SCHEMA_VERSION, content_digest,
@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::aside::{Aside, AsideFiles};
 use crate::bridge::{Compute, DecodeAhead, Decoded, Fragment, FragmentSource, OriginKind};
 use crate::content_hashes::ContentHashes;
+use crate::drift::WindowDrift;
 use crate::error::PipelineError;
 use crate::progress::WindowProgress;
 use crate::record_index::{Kept, Place, RecordIndex};
@@ -56,6 +57,7 @@ pub(crate) struct AssembledPartition {
     pub(crate) files: Vec<EncodedFile>,
     pub(crate) content_digest: String,
     pub(crate) books: PartitionBooks,
+    pub(crate) drift: DriftLedger,
 }
 
 /// What was met.
@@ -138,6 +140,7 @@ struct Pass<'a> {
     aside: Aside,
     partitions: BTreeMap<PartitionKey, PartitionBooks>,
     hashes: ContentHashes,
+    drift: WindowDrift,
     counts: Counts,
     first_dead_letter: Option<String>,
 }
@@ -177,6 +180,7 @@ impl<'a> Pass<'a> {
             )?,
             aside: Aside::try_new(&folder, assembly.job_id.clone(), assembly.fallback.clone())?,
             partitions: BTreeMap::new(),
+            drift: WindowDrift::default(),
             counts: Counts::default(),
             first_dead_letter: None,
         })
@@ -301,6 +305,9 @@ impl<'a> Pass<'a> {
                 Verdict::Write => {
                     books.written += 1;
                     self.hashes.add(&rows.key, record.hash)?;
+                    if let Some(drift) = &record.drift {
+                        self.drift.add(&rows.key, drift);
+                    }
                     written.keep(&record.row_ends);
                 }
                 Verdict::Duplicate => {
@@ -372,11 +379,12 @@ impl<'a> Pass<'a> {
             .then(|| compute.memory.writers.catch_up());
         let mut files = compute.install(|| writer.close())?;
         drop(alone);
-        let (mut partitions, mut hashes) = (BTreeMap::new(), self.hashes);
+        let (mut partitions, mut hashes, mut drift) = (BTreeMap::new(), self.hashes, self.drift);
         for (key, books) in self.partitions {
             let partition = AssembledPartition {
                 files: files.remove(&key).unwrap_or_default(),
                 content_digest: hashes.digest(&key)?,
+                drift: drift.take(&key),
                 books,
             };
             partitions.insert(key, partition);

@@ -119,6 +119,9 @@ pub struct RunConfig {
     pub scratch: Option<PathBuf>,
     /// Threads that compute. Absent: one a core.
     pub threads: Option<usize>,
+    /// Whether drift, strays, dead letters and conflicts fail a partition. Default: they do not; nothing is lost by
+    /// them.
+    pub strict: bool,
 }
 
 /// A value given outside of the pipeline file.

@@ -218,6 +218,14 @@ pub enum PipelineError {
     /// What was asked for cannot be written out.
     #[error("cannot write the records")]
     Output(#[source] io::Error),
+    /// A partition has what a strict run does not take.
+    #[error("partition `{partition}` is not committed, as `run.strict` is on: {findings}")]
+    Strict {
+        /// The partition.
+        partition: PartitionKey,
+        /// What it has.
+        findings: String,
+    },
     /// Of all records that came, none could be loaded.
     #[error("none of {records} records can be loaded: {first}")]
     NothingLoaded {
@@ -307,6 +315,7 @@ impl PipelineError {
             | Self::WrongRecordCount { .. }
             | Self::Books { .. }
             | Self::Shrunk { .. }
+            | Self::Strict { .. }
             | Self::NothingLoaded { .. } => FailureKind::Source,
             Self::Load(
                 LoadError::InvalidConfig { .. }
@@ -413,6 +422,11 @@ impl PipelineError {
             }
             Self::Shrunk { .. } => {
                 "nothing was replaced; if the source really holds fewer records now, run with --on-shrink replace".to_owned()
+            }
+            Self::Strict { .. } => {
+                "nothing of it is in the lake but its dead letters and strays, under _answerlake; to commit it all the same, with \
+                 what drifts in the columns `extra`, run with --strict=false"
+                    .to_owned()
             }
             Self::NothingLoaded { .. } => {
                 "the records are kept as dead letters, under _answerlake/dead_letters in the lake".to_owned()

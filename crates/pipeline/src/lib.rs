@@ -36,6 +36,8 @@ mod record_index;
 mod content_hashes;
 // Notes of partitions that failed.
 mod failures;
+// What the columns do not hold, and who is told.
+mod drift;
 // A window's fragments to data files, strays and dead letters.
 mod assemble;
 // Records that go beside the tables.
@@ -44,6 +46,8 @@ mod aside;
 mod reread;
 // Promised, decoded, written: the books.
 mod reconcile;
+// What a strict run does not commit.
+mod strict;
 // How far a run is.
 pub mod progress;
 // A run's own folder on this machine.
@@ -64,6 +68,8 @@ mod recovery;
 mod restore;
 // `status`: what is there.
 pub mod status;
+// `schema --drift`: what came that the tables do not hold.
+pub mod drift_report;
 // What somebody must do something about.
 pub mod problem;
 // What became of it all.
@@ -72,6 +78,7 @@ pub mod report;
 pub mod error;
 
 pub use config::{PipelineConfig, Setting};
+pub use drift_report::{DriftReport, DriftRequest, drift};
 pub use error::PipelineError;
 pub use ingest::{IngestRequest, ingest};
 pub use plan::RunRequest;

@@ -147,7 +147,10 @@ impl WindowRun<'_> {
         // A job whose partition could not be committed is taken up by the next run, unless the fault is in what it
         // brought.
         let is_spent = |committed: &Result<_, PipelineError>| {
-            matches!(committed, Ok(_) | Err(PipelineError::Shrunk { .. }))
+            matches!(
+                committed,
+                Ok(_) | Err(PipelineError::Shrunk { .. } | PipelineError::Strict { .. })
+            )
         };
         if outcome
             .partitions

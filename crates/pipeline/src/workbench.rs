@@ -18,11 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::assemble::{Assembled, AssembledPartition, Assembly};
 use crate::bridge::Compute;
 use crate::config::PipelineConfig;
+use crate::drift::KnownDrift;
 use crate::error::PipelineError;
 use crate::progress::{Progress, WindowProgress};
 use crate::recovery::{clear_staging, roll_forward};
 use crate::report::{PartitionReport, PartitionState};
 use crate::scratch::Scratch;
+use crate::strict::Strict;
 
 /// What a run is told by who starts it.
 #[derive(Debug, Clone)]
@@ -51,6 +53,7 @@ pub(crate) struct Workbench<'a> {
     compute: Compute,
     schemas: Arc<PerTable<TableSchema>>,
     pub(crate) scratch: Scratch,
+    known_drift: KnownDrift,
 }
 
 /// How a partition is to be committed.
@@ -96,6 +99,7 @@ impl<'a> Workbench<'a> {
             compute,
             schemas: Arc::new(table_schemas(config.lake.prompt)),
             scratch: Scratch::try_new(scratch)?,
+            known_drift: KnownDrift::default(),
         })
     }
 
@@ -157,12 +161,21 @@ impl<'a> Workbench<'a> {
         // What is committed at once shares the waits for the disk, or the store.
         const COMMITS_AT_ONCE: usize = 4;
         progress.committing(assembled.partitions.len());
+        let strict = self.config.run.strict.then(|| Strict::of(&assembled));
+        let strict = &strict;
         assembled.aside.put(&self.lake).await?;
         let commits = assembled.partitions.into_iter().map(|(key, partition)| {
             let commit_as = commit_as(&key);
             async move {
                 let books = partition.books;
-                let committed = self.commit(&key, partition, job, commit_as).await;
+                let committed = match strict {
+                    Some(strict) => strict.check(&key, &partition),
+                    None => Ok(()),
+                };
+                let committed = match committed {
+                    Ok(()) => self.commit(&key, partition, job, commit_as).await,
+                    Err(error) => Err(error),
+                };
                 progress.partition_done(committed.is_ok());
                 (key, PartitionOutcome { books, committed })
             }
@@ -188,6 +201,9 @@ impl<'a> Workbench<'a> {
             earlier_jobs: mut jobs,
         } = commit_as;
         jobs.push(job.clone());
+        self.known_drift
+            .warn_of_new(&self.lake, key, &partition.drift)
+            .await;
         let proposal = Proposal {
             key: key.clone(),
             run_id: self.context.run_id.clone(),
@@ -197,6 +213,7 @@ impl<'a> Workbench<'a> {
             partial,
             books: partition.books,
             jobs,
+            drift: partition.drift,
             schema_version: SCHEMA_VERSION,
             program_version: self.context.program_version.clone(),
             context: self.context.orchestrator.clone(),

@@ -36,7 +36,11 @@ impl Invocation<'_> {
         for given in &self.settings.0 {
             // A proxy's address may hold a password.
             if given.origin.starts_with("--") && given.setting.flag != "proxy" {
-                words.extend([given.origin.clone(), quoted(&given.value)]);
+                let (flag, value) = (given.origin.clone(), quoted(&given.value));
+                match given.setting.value {
+                    "BOOL" => words.push(format!("{flag}={value}")),
+                    _ => words.extend([flag, value]),
+                }
             }
         }
         words.extend_from_slice(arguments);

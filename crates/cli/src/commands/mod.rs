@@ -16,6 +16,8 @@ pub(crate) mod ingest;
 pub(crate) mod restore;
 // Print the tables, column by column.
 pub(crate) mod schema;
+// Print what drifted from them.
+mod drift;
 // Serve the export API on this machine.
 pub(crate) mod emulate;
 // Run against an emulated source and show what comes out.

@@ -7,8 +7,9 @@ use answerlake_transform::schema::{Column, columns, row_doc};
 use answerlake_transform::{PromptLayout, SCHEMA_VERSION};
 use serde::Serialize;
 
-use crate::args::{OutputFormat, PromptArg, SchemaArgs};
-use crate::output::{Exit, print};
+use super::answer::{Answer, answer};
+use crate::args::{PromptArg, SchemaArgs};
+use crate::output::Exit;
 
 #[derive(Serialize)]
 struct SchemaOutput {
@@ -35,32 +36,27 @@ struct ColumnOutput {
 }
 
 pub(crate) fn execute(args: &SchemaArgs) -> anyhow::Result<Exit> {
-    let tables = match &args.table {
-        None => Table::ALL.to_vec(),
-        Some(name) => Table::from_name(name).into_iter().collect(),
-    };
+    let table = args.table.as_deref().and_then(Table::from_name);
+    if args.drift {
+        return super::drift::execute(args, table);
+    }
+    let tables = table.map_or_else(|| Table::ALL.to_vec(), |table| vec![table]);
     let prompt = match args.prompt {
         PromptArg::Parts => PromptLayout::Parts,
         PromptArg::Text => PromptLayout::Text,
     };
-    print(&match args.output.output {
-        OutputFormat::Human => tables
-            .into_iter()
-            .map(|table| human(table, prompt))
-            .collect::<Vec<_>>()
-            .join("\n"),
-        OutputFormat::Json => {
-            let tables = tables
-                .into_iter()
-                .map(|table| json(table, prompt))
-                .collect();
-            serde_json::to_string(&SchemaOutput {
-                schema_version: SCHEMA_VERSION,
-                tables,
-            })? + "\n"
-        }
-    })?;
-    Ok(Exit::Done)
+    let text: Vec<_> = tables.iter().map(|table| human(*table, prompt)).collect();
+    let result = SchemaOutput {
+        schema_version: SCHEMA_VERSION,
+        tables: tables.iter().map(|table| json(*table, prompt)).collect(),
+    };
+    answer(&args.result, async {
+        Ok(Answer {
+            result,
+            text: text.join("\n"),
+            exit: Exit::Done,
+        })
+    })
 }
 
 fn human(table: Table, prompt: PromptLayout) -> String {

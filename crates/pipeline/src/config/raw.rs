@@ -114,6 +114,7 @@ struct RawRun {
     memory: Option<Written<HumanBytes>>,
     scratch: Option<PathBuf>,
     threads: Option<Written<usize>>,
+    strict: Option<Written<bool>>,
 }
 
 /// Makes a type that is read from one of a few words.
@@ -440,6 +441,7 @@ impl RawRun {
             ));
         }
         Ok(RunConfig {
+            strict: self.strict.is_some_and(|strict| strict.0),
             memory,
             scratch: self.scratch,
             threads,

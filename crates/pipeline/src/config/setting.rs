@@ -12,7 +12,7 @@ pub struct Setting {
     pub key: &'static str,
     /// The flag, without its dashes.
     pub flag: &'static str,
-    /// What a value looks like, for the help. `N` is a number, anything else text.
+    /// What a value looks like, for the help. `N` is a number, `BOOL` a truth value, anything else text.
     pub value: &'static str,
     /// What it means.
     pub help: &'static str,
@@ -419,6 +419,14 @@ impl Setting {
                 words: "one a core",
                 example: "4",
             },
+        ),
+        setting(
+            "run",
+            "strict",
+            "strict",
+            "BOOL",
+            "Fail partitions whose records drift from the schema, or come with strays, dead letters or conflicts",
+            Unset::Is("false"),
         ),
     ];
 }

@@ -76,7 +76,7 @@ fn about(section: &str) -> &'static str {
 /// A value as TOML.
 fn written(setting: &Setting, value: &str) -> String {
     match setting.value {
-        "N" => value.to_owned(),
+        "N" | "BOOL" => value.to_owned(),
         _ => toml::Value::String(value.to_owned()).to_string(),
     }
 }
