@@ -16,6 +16,8 @@ mod data;
 mod measure;
 // Fragment bytes to record batches.
 mod decode;
+// The same, of records that drift from the schema.
+mod drift;
 // Record batches to Parquet files.
 mod write;
 // Fragments on disk to a committed lake, by the program.
@@ -26,8 +28,12 @@ use measure::Measured;
 
 type Bench = fn(&Input) -> Measured;
 
-const BENCHES: [(&str, Bench); 3] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("decode", decode::measure),
+    ("drift 0%", drift::none),
+    ("drift 1%", drift::one_percent),
+    ("drift 20%", drift::a_fifth),
+    ("drift 100%", drift::all),
     ("write", write::measure),
     ("end_to_end", end_to_end::measure),
 ];
@@ -55,6 +61,10 @@ fn main() {
     println!("\n{}", Measured::HEADER);
     for (bench, measure) in BENCHES {
         for size in SIZES {
+            // Drift costs what it costs, whatever the size.
+            if bench.starts_with("drift") && !size.name.starts_with("day") {
+                continue;
+            }
             if is_wanted(bench, size.name) {
                 let input = Input::open(&size);
                 println!("{}", measure(&input).row(bench, &input).trim_end());
