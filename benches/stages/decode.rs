@@ -37,6 +37,7 @@ pub(crate) fn decode(fragments: &[Vec<u8>]) -> impl Iterator<Item = DecodedBlock
         grain: Grain::Day,
         prompt: PromptLayout::Parts,
         max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+        masking: None,
     });
     let mut fragments = fragments.iter().zip(1..);
     let mut reading = None;

@@ -597,6 +597,7 @@ fn heading(section: &str) -> &'static str {
         "fetch" => "Downloads",
         "rate" => "Rate limits",
         "lake" => "Lake",
+        "privacy" => "Privacy",
         _ => "Resources",
     }
 }

@@ -113,7 +113,7 @@ pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;
 pub use partitioned_writer::PartitionedWriter;
-pub use pin::{LAKE_FORMAT_VERSION, LakePin};
+pub use pin::{LAKE_FORMAT_VERSION, LakePin, MaskingPin};
 pub use recover::Recovered;
 pub use rolling_writer::{EncodedFile, RollingWriter};
 pub use store::LakeStore;

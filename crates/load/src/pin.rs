@@ -3,12 +3,12 @@
 //! The first run creates the pin, every other is held to it. Settings are compared as JSON, so one that only a newer
 //! program knows is a difference too, and not overlooked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use answerlake_model::Grain;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{LoadError, PinDifference};
 use crate::lake::Lake;
@@ -31,6 +31,23 @@ pub struct LakePin {
     pub prompt: String,
     /// The version of the tables' schema.
     pub schema_version: u32,
+    /// What of the records does not land, and can be restored from nowhere; absent where all does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingPin>,
+}
+
+/// What of the records does not land.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskingPin {
+    /// The fields that are not kept as they are, each with its policy: `drop`, `hash` or `strip_query`.
+    pub fields: BTreeMap<String, String>,
+    /// Whether what no column maps lands as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unmapped: bool,
+    /// Tells one key from another, and nothing about either; absent where nothing is hashed. Who does not know the key
+    /// has none here, and is not held to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_check: Option<String>,
 }
 
 impl Lake {
@@ -93,8 +110,17 @@ impl Lake {
     }
 
     fn compare(&self, path: &Path, json: &[u8], asked: &Value) -> Result<(), LoadError> {
-        let lake: Map<String, Value> = parse(path, json)?;
-        let differences = differences(&lake, asked);
+        let lake: Value = parse(path, json)?;
+        let (lake, mut asked) = (settings(&lake), settings(asked));
+        if !asked.contains_key(KEY_CHECK)
+            && asked.keys().any(|setting| setting.starts_with(MASKING))
+        {
+            asked.extend(
+                lake.get_key_value(KEY_CHECK)
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
+        let differences = differences(&lake, &asked);
         if differences.is_empty() {
             return Ok(());
         }
@@ -112,21 +138,39 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, 
     })
 }
 
-/// An absent setting and a `null` one are the same.
-fn differences(lake: &Map<String, Value>, asked: &Value) -> Vec<PinDifference> {
-    let shown = |value: &Value| match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    };
-    let run = asked.as_object().into_iter().flat_map(Map::keys);
-    let settings: BTreeSet<&String> = lake.keys().chain(run).collect();
+const MASKING: &str = "masking.";
+const KEY_CHECK: &str = "masking.key_check";
+
+/// The settings of a pin by name, those inside of another with a dot between. An absent setting and a `null` one are the
+/// same.
+fn settings(pin: &Value) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    let mut waiting = vec![(String::new(), pin)];
+    while let Some((name, value)) = waiting.pop() {
+        match value {
+            Value::Null => {}
+            Value::Object(members) => waiting.extend(members.iter().map(|(key, value)| {
+                let dot = if name.is_empty() { "" } else { "." };
+                (format!("{name}{dot}{key}"), value)
+            })),
+            Value::String(text) => drop(settings.insert(name, text.clone())),
+            other => drop(settings.insert(name, other.to_string())),
+        }
+    }
+    settings
+}
+
+fn differences(
+    lake: &BTreeMap<String, String>,
+    asked: &BTreeMap<String, String>,
+) -> Vec<PinDifference> {
+    let settings: BTreeSet<&String> = lake.keys().chain(asked.keys()).collect();
     settings
         .into_iter()
         .map(|setting| PinDifference {
             setting: setting.clone(),
-            lake: lake.get(setting).and_then(shown),
-            run: asked.get(setting).and_then(shown),
+            lake: lake.get(setting).cloned(),
+            run: asked.get(setting).cloned(),
         })
         .filter(|difference| difference.lake != difference.run)
         .collect()
@@ -144,7 +188,64 @@ mod tests {
             event: None,
             prompt: "parts".to_owned(),
             schema_version: 1,
+            masking: None,
         }
+    }
+
+    fn masked(fields: &[(&str, &str)], key_check: Option<&str>) -> LakePin {
+        let fields = fields
+            .iter()
+            .map(|(field, policy)| ((*field).to_owned(), (*policy).to_owned()));
+        LakePin {
+            masking: Some(MaskingPin {
+                fields: fields.collect(),
+                allow_unmapped: false,
+                key_check: key_check.map(str::to_owned),
+            }),
+            ..pin()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lake_is_held_to_its_masking() {
+        let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
+        let made = masked(&[("query", "hash"), ("userId", "hash")], Some("aa"));
+        lake.pin(&made).await.unwrap();
+        assert_eq!(lake.pinned().await.unwrap(), Some(made.clone()));
+        lake.pin(&made).await.unwrap();
+        let said = async |other: LakePin| lake.pin(&other).await.unwrap_err().to_string();
+        let start = "lake `memory://` was made with other settings: ";
+        assert_eq!(
+            said(masked(
+                &[("query", "drop"), ("clientInfo", "drop")],
+                Some("aa")
+            ))
+            .await,
+            format!(
+                "{start}`masking.fields.clientInfo`: lake has nothing, run asks `drop`; \
+                 `masking.fields.query`: lake has `hash`, run asks `drop`; \
+                 `masking.fields.userId`: lake has `hash`, run asks nothing"
+            )
+        );
+        let fields = [("query", "hash"), ("userId", "hash")];
+        assert_eq!(
+            said(masked(&fields, Some("bb"))).await,
+            format!("{start}`masking.key_check`: lake has `aa`, run asks `bb`")
+        );
+        assert!(
+            said(pin())
+                .await
+                .contains("`masking.key_check`: lake has `aa`, run asks nothing")
+        );
+        // Who plans a run need not know its key.
+        lake.check_pin(&masked(&fields, None)).await.unwrap();
+        let unmasked = Lake::new(LakeStore::open("memory://").await.unwrap());
+        unmasked.pin(&pin()).await.unwrap();
+        let error = unmasked.pin(&made).await.unwrap_err().to_string();
+        assert!(
+            error.contains("`masking.fields.query`: lake has nothing, run asks `hash`"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use answerlake_load::{KeptFile, KeptKind, Lake};
 use answerlake_model::PartitionKey;
-use answerlake_transform::{DeadLetter, Raw, Stray, write_raw};
+use answerlake_transform::{DeadLetter, Raw, Stray, end_without_raw, write_raw};
 use sha2::{Digest, Sha256};
 
 use crate::bridge::{Fragment, OriginKind};
@@ -99,6 +99,7 @@ impl Aside {
         let record_bytes = match &letter.raw {
             Raw::Block(range) => range.len() as u64,
             Raw::Fragment(record) => record.bytes,
+            Raw::Withheld { .. } => 0,
         };
         let key = (KeptKind::DeadLetters, key.clone());
         self.add(key, record_bytes, |reread, line| {
@@ -113,6 +114,7 @@ impl Aside {
                 Raw::Fragment(record) => reread.record(fragment, record, |bytes| {
                     write_raw(bytes, record.is_utf8, line)
                 }),
+                Raw::Withheld { bytes } => end_without_raw(*bytes, line),
             }
         })
     }

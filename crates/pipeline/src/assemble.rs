@@ -487,6 +487,7 @@ mod tests {
                 grain: Grain::Day,
                 prompt: PromptLayout::Parts,
                 max_record_bytes,
+                masking: None,
             },
             writer: WriterConfig::default(),
             schemas: Arc::new(table_schemas(PromptLayout::Parts)),

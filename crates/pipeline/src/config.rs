@@ -13,23 +13,25 @@ mod template;
 mod values;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use answerlake_extract::{
     AuthConfig, EventFilter, ExtractConfig, ExtractError, FetchConfig, HttpConfig, JobsConfig,
     RateConfig, SourceConfig, Url,
 };
-use answerlake_load::{Compression, LAKE_FORMAT_VERSION, LakePin};
+use answerlake_load::{Compression, LAKE_FORMAT_VERSION, LakePin, MaskingPin};
 use answerlake_model::{AppId, Grain};
-use answerlake_transform::{PromptLayout, SCHEMA_VERSION};
+use answerlake_transform::{Masking, Policies, PolicyError, PromptLayout, SCHEMA_VERSION};
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
 
 pub use setting::{Setting, Unset};
 pub use template::{Template, template};
 pub use values::{HumanBytes, HumanDuration, HumanTime};
 
 use crate::error::PipelineError;
-use raw::{RawAuth, RawConfig};
+use raw::{KeySource, RawAuth, RawConfig};
 
 /// All settings of a pipeline.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct PipelineConfig {
     pub rate: RateConfig,
     /// Where the data goes.
     pub lake: LakeConfig,
+    /// What must not land.
+    pub privacy: PrivacyConfig,
     /// What a run may use.
     pub run: RunConfig,
     /// What was given outside of the pipeline file, for messages.
@@ -108,6 +112,17 @@ pub struct LakeConfig {
     pub compression: Compression,
     /// How prompts are stored. Default: as parts.
     pub prompt: PromptLayout,
+}
+
+/// What must not land: `[privacy]`.
+#[derive(Debug, Clone)]
+pub struct PrivacyConfig {
+    /// What becomes of each field; absent where all are kept.
+    pub policies: Option<Policies>,
+    /// Where the key is found that texts are hashed under.
+    key: KeySource,
+    /// The policies with their key, once that is looked up by [`PipelineConfig::with_masking`].
+    masking: Option<Arc<Masking>>,
 }
 
 /// What a run may use: `[run]`.
@@ -225,6 +240,33 @@ impl PipelineConfig {
         })
     }
 
+    /// Looks up the key of `[privacy]`, where one is needed. `run` and `ingest` refuse to work without.
+    ///
+    /// # Errors
+    /// When it is needed and not there, or too short.
+    pub fn with_masking(mut self, environment: Environment<'_>) -> Result<Self, PipelineError> {
+        if let Some(policies) = &self.privacy.policies {
+            let source = &self.privacy.key;
+            let key = policies.needs_key().then(|| source.look_up(environment));
+            let key = key.transpose()?;
+            let masking = Masking::try_new(
+                policies.clone(),
+                key.as_ref().map(|key| key.expose_secret().as_bytes()),
+            );
+            let masking = masking.map_err(|error| self.privacy.refused(&error))?;
+            self.privacy.masking = Some(Arc::new(masking));
+        }
+        Ok(self)
+    }
+
+    /// What must not land, with the key; `None` where everything may.
+    pub(crate) fn masking(&self) -> Result<Option<Arc<Masking>>, PipelineError> {
+        match (&self.privacy.policies, &self.privacy.masking) {
+            (Some(_), None) => Err(self.privacy.refused(&PolicyError::NoKey)),
+            (_, masking) => Ok(masking.clone()),
+        }
+    }
+
     /// The app, where one is needed.
     ///
     /// # Errors
@@ -247,6 +289,29 @@ impl PipelineConfig {
                 PromptLayout::Text => "text".to_owned(),
             },
             schema_version: SCHEMA_VERSION,
+            masking: self.privacy.pin(),
+        }
+    }
+}
+
+impl PrivacyConfig {
+    fn pin(&self) -> Option<MaskingPin> {
+        let policies = self.policies.as_ref()?;
+        let fields = policies
+            .masked()
+            .map(|(field, policy)| (field.to_owned(), policy.name().to_owned()));
+        let masking = self.masking.as_ref();
+        Some(MaskingPin {
+            fields: fields.collect(),
+            allow_unmapped: policies.allow_unmapped(),
+            key_check: masking.and_then(|masking| masking.key_check()),
+        })
+    }
+
+    fn refused(&self, error: &PolicyError) -> PipelineError {
+        PipelineError::InvalidSetting {
+            setting: format!("`{}`", self.key.setting()),
+            reason: error.to_string(),
         }
     }
 }

@@ -9,7 +9,7 @@ use answerlake_model::{
     AppId, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, TableSchema, Window,
 };
 use answerlake_transform::schema::{record_id_column, table_schemas};
-use answerlake_transform::{AppAssignment, DecodeConfig, SCHEMA_VERSION};
+use answerlake_transform::{AppAssignment, DecodeConfig, Masking, SCHEMA_VERSION};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
@@ -52,6 +52,7 @@ pub(crate) struct Workbench<'a> {
     pub(crate) lake: Lake,
     compute: Compute,
     schemas: Arc<PerTable<TableSchema>>,
+    masking: Option<Arc<Masking>>,
     pub(crate) scratch: Scratch,
     known_drift: KnownDrift,
 }
@@ -81,6 +82,7 @@ impl<'a> Workbench<'a> {
         windows_at_once: usize,
     ) -> Result<Self, PipelineError> {
         context.progress.start();
+        let masking = config.masking()?;
         let lake = Lake::new(LakeStore::open(&config.lake.url).await?);
         lake.pin(&config.lake_pin()).await?;
         roll_forward(&lake, config.app_id.as_ref()).await?;
@@ -98,6 +100,7 @@ impl<'a> Workbench<'a> {
             lake,
             compute,
             schemas: Arc::new(table_schemas(config.lake.prompt)),
+            masking,
             scratch: Scratch::try_new(scratch)?,
             known_drift: KnownDrift::default(),
         })
@@ -121,6 +124,7 @@ impl<'a> Workbench<'a> {
                 grain: self.config.lake.grain,
                 prompt: self.config.lake.prompt,
                 max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+                masking: self.masking.clone(),
             },
             writer: WriterConfig {
                 compression: self.config.lake.compression,

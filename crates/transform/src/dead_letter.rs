@@ -33,6 +33,11 @@ pub enum Raw {
     Block(Range<usize>),
     /// In the fragment alone: it is too large to be held in memory.
     Fragment(OversizedRecord),
+    /// Nowhere: it cannot be masked, so nothing but its size is kept.
+    Withheld {
+        /// Its size in bytes.
+        bytes: u64,
+    },
 }
 
 /// Why a record was set aside.
@@ -128,7 +133,7 @@ impl fmt::Display for Reason {
 }
 
 impl DeadLetter {
-    /// How the letter begins as one line of JSON; [`write_raw`] ends it. `job_id` is the export job that the record came
+    /// How the letter begins as one line of JSON; [`write_raw`] or [`end_without_raw`] ends it. `job_id` is the export job that the record came
     /// with, where there was one.
     pub fn line_start(&self, job_id: Option<&str>) -> Vec<u8> {
         #[derive(Serialize)]
@@ -168,6 +173,14 @@ pub fn write_raw(record: impl Read, is_utf8: bool, line: &mut impl Write) -> io:
     line.write_all(b",\"raw_base64\":\"")?;
     write_base64(record, line)?;
     line.write_all(b"\"}\n")
+}
+
+/// Ends the line of a letter whose record is withheld: with its size alone.
+///
+/// # Errors
+/// When the line cannot be written.
+pub fn end_without_raw(bytes: u64, line: &mut impl Write) -> io::Result<()> {
+    writeln!(line, ",\"withheld_bytes\":{bytes}}}")
 }
 
 fn write_base64(mut bytes: impl Read, out: &mut impl Write) -> io::Result<()> {

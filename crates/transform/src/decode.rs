@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
+use std::sync::Arc;
 
 use answerlake_model::{AppId, Grain, PartitionKey, PerTable, RecordDrift, TableSchema, Window};
 use arrow::array::RecordBatch;
@@ -18,7 +19,8 @@ use crate::dead_letter::{DeadLetter, Raw, Reason};
 use crate::digest::{ArrayHash, Hash, hash_literal, hash_text};
 use crate::flatten::{EventKind, Flattener, MAX_ID_BYTES, RecordContext};
 use crate::frame::{BlockReader, OversizedRecord, RecordBlock};
-use crate::json::{Arena, Kind, Value, compact};
+use crate::json::{Arena, JsonError, Kind, Value, compact};
+use crate::masking::{MaskedRecords, Masking, Withheld};
 use crate::record::{RECORD_SLOTS, Record};
 use crate::schema::{PromptLayout, table_schemas};
 
@@ -35,6 +37,9 @@ pub struct DecodeConfig {
     pub prompt: PromptLayout,
     /// A record larger than this, in bytes, becomes a dead letter. Default: 32 MiB.
     pub max_record_bytes: usize,
+    /// What must not land of a record; absent where everything may. Records that were masked before, such as strays and
+    /// restored ones, are not to be masked again.
+    pub masking: Option<Arc<Masking>>,
 }
 
 impl DecodeConfig {
@@ -55,7 +60,7 @@ pub enum AppAssignment {
 /// A block, decoded.
 #[derive(Debug)]
 pub struct DecodedBlock {
-    /// The records' bytes.
+    /// The records' bytes; masked, if that is asked for.
     pub bytes: Vec<u8>,
     /// Records met.
     pub decoded: u64,
@@ -135,7 +140,11 @@ impl Decoder {
 
     /// Cuts the fragment that `source` gives into blocks.
     pub fn blocks<R: Read>(&self, source: R) -> BlockReader<R> {
-        BlockReader::new(source, self.config.max_record_bytes)
+        let blocks = BlockReader::new(source, self.config.max_record_bytes);
+        match &self.config.masking {
+            Some(_) => blocks.without_quotes(),
+            None => blocks,
+        }
     }
 
     /// Decodes one block of the fragment with that number (from 1).
@@ -148,9 +157,17 @@ impl Decoder {
         } = block;
         let end = records_before + records.len() as u64;
         let mut sorted = Sorted::new(&self.config, fragment);
+        // From here on nobody sees what is masked.
+        let MaskedRecords { bytes, records } = match &self.config.masking {
+            Some(masking) => masking.mask(bytes, records),
+            None => MaskedRecords::unmasked(bytes, records),
+        };
         let mut record = Record::default();
-        for (range, number) in records.into_iter().zip(records_before + 1..) {
-            sorted.add(&mut record, &bytes, range, number);
+        for (place, number) in records.into_iter().zip(records_before + 1..) {
+            match place {
+                Ok(range) => sorted.add(&mut record, &bytes, range, number),
+                Err(withheld) => sorted.add_withheld(withheld, number),
+            }
         }
         drop(record);
         if let Some(oversized) = oversized {
@@ -232,6 +249,19 @@ impl<'a> Sorted<'a> {
         }
     }
 
+    fn add_withheld(&mut self, withheld: Withheld, number: u64) {
+        self.decoded += 1;
+        self.dead_letters.push(DeadLetter {
+            partition: None,
+            fragment: self.fragment,
+            record: number,
+            reason: withheld.reason,
+            raw: Raw::Withheld {
+                bytes: withheld.bytes,
+            },
+        });
+    }
+
     fn add_oversized(&mut self, oversized: OversizedRecord, number: u64) {
         self.decoded += 1;
         self.dead_letters.push(DeadLetter {
@@ -242,7 +272,12 @@ impl<'a> Sorted<'a> {
                 bytes: oversized.bytes,
                 max_bytes: self.config.max_record_bytes as u64,
             },
-            raw: Raw::Fragment(oversized),
+            raw: match self.config.masking {
+                Some(_) => Raw::Withheld {
+                    bytes: oversized.bytes,
+                },
+                None => Raw::Fragment(oversized),
+            },
         });
     }
 
@@ -254,21 +289,9 @@ impl<'a> Sorted<'a> {
         number: u64,
     ) -> Result<(), (Option<PartitionKey>, Reason)> {
         let unplaced = |reason| (None, reason);
-        let text = std::str::from_utf8(raw).map_err(|error| {
-            unplaced(Reason::InvalidUtf8 {
-                at: error.valid_up_to(),
-            })
-        })?;
-        let hash = match record.parse(text, &mut self.arena) {
-            Ok(hash) => hash,
-            Err(error) if text.trim_start().starts_with('{') => {
-                return Err(unplaced(Reason::InvalidJson {
-                    at: error.at,
-                    expected: error.expected,
-                }));
-            }
-            Err(error) => return Err(unplaced(not_an_object(text, error.at, error.expected))),
-        };
+        let text = text_of(raw).map_err(unplaced)?;
+        let parsed = record.parse(text, &mut self.arena);
+        let hash = parsed.map_err(|error| unplaced(not_a_record(text, &error)))?;
         let facts = Facts::read(record, &self.arena);
         let Some(created_at) = facts.created_at else {
             return Err(unplaced(Reason::NoTime {
@@ -436,8 +459,19 @@ fn in_margin(window: &Window, margin: TimeDelta, time: DateTime<Utc>) -> bool {
     window.start() - margin <= time && time <= window.end() + margin
 }
 
-/// What to say of a text that is no object: that, if it is JSON at all.
-fn not_an_object(text: &str, at: usize, expected: &'static str) -> Reason {
+/// The text of a record.
+pub(crate) fn text_of(raw: &[u8]) -> Result<&str, Reason> {
+    std::str::from_utf8(raw).map_err(|error| Reason::InvalidUtf8 {
+        at: error.valid_up_to(),
+    })
+}
+
+/// What to say of a text that is no record: that it is no object, if it is JSON at all.
+pub(crate) fn not_a_record(text: &str, error: &JsonError) -> Reason {
+    let JsonError { at, expected } = *error;
+    if text.trim_start().starts_with('{') {
+        return Reason::InvalidJson { at, expected };
+    }
     match serde_json::from_str::<&serde_json::value::RawValue>(text) {
         Ok(_) => Reason::NotAnObject,
         Err(_) if text.trim().is_empty() => Reason::InvalidJson {
@@ -486,6 +520,7 @@ mod tests {
             grain: Grain::Day,
             prompt: PromptLayout::Parts,
             max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+            masking: None,
         }
     }
 

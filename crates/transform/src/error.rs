@@ -1,10 +1,12 @@
-//! What can be wrong with a fragment as a whole, and with rows that records are restored from. What is wrong with one
-//! record makes a dead letter instead.
+//! What can be wrong with a fragment as a whole, with rows that records are restored from, and with policies. What is
+//! wrong with one record makes a dead letter instead.
 
 use std::error::Error;
 use std::io;
 
 use answerlake_model::Table;
+
+use crate::privacy::Policy;
 
 /// A fragment that cannot be cut into records; it fails its window, for what it held is not known.
 #[derive(Debug, thiserror::Error)]
@@ -116,5 +118,52 @@ pub enum RestoreError {
         query: String,
         /// How many are missing.
         what: String,
+    },
+}
+
+/// Policies that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A name that the vendor does not document.
+    #[error("no field is called `{name}`; there are {known}")]
+    UnknownField {
+        /// The name.
+        name: String,
+        /// All that can have a policy.
+        known: String,
+    },
+    /// A policy that the field cannot have.
+    #[error("`{field}`: expected {allowed}{reason}, got `{policy}`")]
+    NotForField {
+        /// The field.
+        field: &'static str,
+        /// What it can have.
+        allowed: String,
+        /// What it was given.
+        policy: Policy,
+        /// Why so.
+        reason: &'static str,
+    },
+    /// A text that is masked would still stand in another.
+    #[error(
+        "`{field}` is masked, and its text stands in {places} too: expected a policy there as well, if only `keep`"
+    )]
+    Undecided {
+        /// The field that is masked.
+        field: &'static str,
+        /// The fields of which nothing is said.
+        places: String,
+    },
+    /// Something is to be hashed, and there is no key.
+    #[error("expected a key, since something is to be hashed")]
+    NoKey,
+    /// A key that can be guessed.
+    #[error("expected a key of at least {min_bytes} bytes, got {bytes} bytes")]
+    ShortKey {
+        /// The least.
+        min_bytes: usize,
+        /// Its length.
+        bytes: usize,
     },
 }

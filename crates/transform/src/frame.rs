@@ -64,6 +64,8 @@ pub struct BlockReader<R> {
     block_bytes: usize,
     block_records: usize,
     max_record_bytes: usize,
+    /// Whether messages quote what is no record.
+    quotes: bool,
     buffer: Vec<u8>,
     /// Bytes of the fragment that came before `buffer`.
     bytes_before: u64,
@@ -135,6 +137,7 @@ impl<R: Read> BlockReader<R> {
             block_bytes: BLOCK_BYTES,
             block_records: BLOCK_RECORDS,
             max_record_bytes,
+            quotes: true,
             buffer: Vec::new(),
             bytes_before: 0,
             bytes_dropped: 0,
@@ -145,6 +148,14 @@ impl<R: Read> BlockReader<R> {
             records_before: 0,
             dropping: None,
             oversized: None,
+        }
+    }
+
+    /// Has errors show nothing of the fragment but its first character: it may hold what must not be shown.
+    pub fn without_quotes(self) -> Self {
+        Self {
+            quotes: false,
+            ..self
         }
     }
 
@@ -451,14 +462,26 @@ impl<R: Read> BlockReader<R> {
 
     fn not_an_export(&self) -> FragmentError {
         FragmentError::NotAnExport {
-            found: preview(&self.buffer[self.at..]),
+            found: self.preview(),
         }
     }
 
     fn trailing_data(&self) -> FragmentError {
         FragmentError::TrailingData {
             at: self.offset(self.at),
-            found: preview(&self.buffer[self.at..]),
+            found: self.preview(),
+        }
+    }
+
+    /// How what is left begins, for a message.
+    fn preview(&self) -> String {
+        let rest = &self.buffer[self.at..];
+        match rest.first() {
+            Some(first) if !self.quotes => {
+                let first = char::from(*first).escape_default();
+                format!("{first}… (withheld by the policies of privacy)")
+            }
+            _ => preview(rest),
         }
     }
 }
@@ -858,6 +881,16 @@ mod tests {
             error("{\"_id\":1} x"),
             "the fragment goes on after its closing bracket, at byte 10, with `x`"
         );
+    }
+
+    #[test]
+    fn quotes_can_be_left_out() {
+        for text in ["{\"query\":\"hush\"}", "[{}] hush", "\u{ff}hush"] {
+            let mut reader = BlockReader::new(text.as_bytes(), 100).without_quotes();
+            let error = reader.find_map(Result::err).unwrap().to_string();
+            assert!(!error.contains("ush"), "{error}");
+            assert!(error.contains("… (withheld by"), "{error}");
+        }
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! ```text
 //! bytes of a fragment
 //!   -> blocks of delimited records      frame      sequential, bounded memory
+//!   -> what of them may land            masking    (privacy), where there are policies
 //!   -> records, read once               record     (json, digest)
 //!   -> rows of each table               flatten    (column, extra, prompt)
 //!   -> record batches by partition      batch
@@ -18,6 +19,10 @@ pub mod schema;
 pub mod frame;
 // Decodes a block: each record to its partition's batches, or aside.
 mod decode;
+// Which policy each member of a record has.
+mod privacy;
+// Records without what must not land.
+mod masking;
 // JSON text, read once, hashed on the way.
 mod json;
 // A record's members at their places.
@@ -51,11 +56,13 @@ mod dead_letter;
 // What can be wrong with a fragment, and with rows.
 mod error;
 
-pub use dead_letter::{DeadLetter, Raw, Reason, write_raw};
+pub use dead_letter::{DeadLetter, Raw, Reason, end_without_raw, write_raw};
 pub use decode::{
     AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
 };
 pub use digest::{ContentDigest, Hash, content_digest};
-pub use error::{FragmentError, RestoreError};
+pub use error::{FragmentError, PolicyError, RestoreError};
+pub use masking::Masking;
+pub use privacy::{Policies, Policy};
 pub use restore::{RestoredRecord, Restorer};
 pub use schema::{PromptLayout, SCHEMA_VERSION};

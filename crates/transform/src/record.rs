@@ -30,6 +30,7 @@ pub(crate) struct Level {
     pub(crate) keys: Vec<LevelKey>,
 }
 
+/// A member that is known there.
 #[derive(Debug)]
 pub(crate) struct LevelKey {
     pub(crate) name: &'static str,
@@ -39,6 +40,7 @@ pub(crate) struct LevelKey {
     is_link: bool,
 }
 
+/// What is known below a member.
 #[derive(Debug)]
 pub(crate) enum Below {
     /// Whatever stands here is kept as it is.
@@ -353,7 +355,7 @@ impl Level {
 
     /// The key of that name. `next` is where the documented order expects it; looking from there on makes a record
     /// as documented cost one comparison a key.
-    fn find(&self, name: &str, next: usize) -> Option<usize> {
+    pub(crate) fn find(&self, name: &str, next: usize) -> Option<usize> {
         (next..self.keys.len())
             .chain(0..next.min(self.keys.len()))
             .find(|index| self.keys[*index].name == name)

@@ -535,6 +535,7 @@ mod tests {
             grain: Grain::Day,
             prompt: PromptLayout::Parts,
             max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+            masking: None,
         });
         let fragment = format!("[{}]", records.join(","));
         let block = decoder.blocks(fragment.as_bytes()).next().unwrap().unwrap();

@@ -10,7 +10,8 @@ use crate::screen::Screen;
 
 pub(crate) fn execute(args: &IngestArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     super::execute(&args.result, None, screen, |context| async move {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?
+            .with_masking(&super::variable)?;
         let request = IngestRequest {
             paths: args.paths.clone(),
         };

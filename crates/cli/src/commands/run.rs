@@ -14,7 +14,8 @@ pub(crate) fn execute(args: &RunArgs, screen: Option<&Arc<Screen>>) -> anyhow::R
         args.skip_exit_code,
         screen,
         |context| async move {
-            let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+            let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?
+                .with_masking(&super::variable)?;
             let extract = config.extract(&super::variable)?;
             let request = RunRequest {
                 range: (&args.range).into(),

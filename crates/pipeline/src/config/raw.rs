@@ -1,6 +1,7 @@
 //! The settings as they are written, and how they become [`PipelineConfig`].
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use answerlake_extract::{
@@ -8,11 +9,13 @@ use answerlake_extract::{
 };
 use answerlake_load::Compression;
 use answerlake_model::{AppId, Grain};
-use answerlake_transform::PromptLayout;
+use answerlake_transform::{Policies, Policy, PromptLayout};
 use serde::Deserialize;
 
 use super::values::{HumanBytes, HumanDuration, HumanTime, ProxyUrl, Written, without_credentials};
-use super::{Environment, LakeConfig, OnShrink, PipelineConfig, RunConfig, WindowConfig};
+use super::{
+    Environment, LakeConfig, OnShrink, PipelineConfig, PrivacyConfig, RunConfig, WindowConfig,
+};
 use crate::error::PipelineError;
 
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +29,7 @@ pub(super) struct RawConfig {
     fetch: RawFetch,
     rate: RawRate,
     lake: RawLake,
+    privacy: RawPrivacy,
     run: RawRun,
 }
 
@@ -110,6 +114,24 @@ struct RawLake {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawPrivacy {
+    key_env: Option<String>,
+    key_file: Option<PathBuf>,
+    key_command: Option<String>,
+    allow_unmapped: Option<Written<Truth>>,
+    fields: BTreeMap<String, Written<Policy>>,
+}
+
+/// Where the key is that texts are hashed under.
+#[derive(Debug, Clone)]
+pub(super) enum KeySource {
+    Variable(String),
+    File(PathBuf),
+    Command(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawRun {
     memory: Option<Written<HumanBytes>>,
     scratch: Option<PathBuf>,
@@ -140,6 +162,7 @@ word!(Event, EventFilter, "thumbsUp" => EventFilter::ThumbsUp, "thumbsDown" => E
 word!(OnShrinkName, OnShrink, "fail" => OnShrink::Fail, "replace" => OnShrink::Replace);
 word!(GrainName, Grain, "day" => Grain::Day, "hour" => Grain::Hour);
 word!(PromptName, PromptLayout, "parts" => PromptLayout::Parts, "text" => PromptLayout::Text);
+word!(Truth, bool, "true" => true, "false" => false);
 word!(Codec, CodecName, "zstd" => CodecName::Zstd, "snappy" => CodecName::Snappy);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +188,7 @@ impl RawConfig {
         let event = self.source.event.map(|event| event.0.0);
         let window = self.window.resolve()?;
         let lake = self.lake.resolve()?;
+        let privacy = self.privacy.resolve()?;
         let run = self.run.resolve()?;
         let host = self.source.host.map(|host| {
             host.parse::<Url>().map_err(|error| {
@@ -189,6 +213,7 @@ impl RawConfig {
             fetch: self.fetch.resolve(),
             rate: self.rate.resolve(),
             lake,
+            privacy,
             run,
             given: Vec::new(),
         })
@@ -309,14 +334,9 @@ impl RawAuth {
             }
         }
         let client_secret = if let Some(path) = &self.client_secret_file {
-            let text =
-                std::fs::read_to_string(path).map_err(|source| PipelineError::ReadConfig {
-                    path: path.clone(),
-                    source,
-                })?;
-            text.trim().to_owned()
+            secret_from_file(path)?
         } else if let Some(command) = &self.client_secret_command {
-            secret_from_command(command)?
+            secret_from_command(command, "auth.client_secret_command")?
         } else {
             let name = self
                 .client_secret_env
@@ -337,9 +357,50 @@ impl RawAuth {
     }
 }
 
-/// Runs a command that prints a secret. Nothing of what it prints is ever shown.
-fn secret_from_command(command: &str) -> Result<String, PipelineError> {
-    let failed = |reason: String| invalid("auth.client_secret_command", reason);
+impl KeySource {
+    const VARIABLE: &str = "ANSWERLAKE_PRIVACY_KEY";
+
+    /// The setting that says so.
+    pub(super) fn setting(&self) -> &'static str {
+        match self {
+            Self::Variable(_) => "privacy.key_env",
+            Self::File(_) => "privacy.key_file",
+            Self::Command(_) => "privacy.key_command",
+        }
+    }
+
+    /// Looks up the key.
+    pub(super) fn look_up(
+        &self,
+        environment: Environment<'_>,
+    ) -> Result<SecretString, PipelineError> {
+        let key =
+            match self {
+                Self::Variable(name) => environment(name)
+                    .filter(|key| !key.is_empty())
+                    .ok_or_else(|| PipelineError::MissingVariable {
+                        name: name.clone(),
+                        setting: self.setting(),
+                    })?,
+                Self::File(path) => secret_from_file(path)?,
+                Self::Command(command) => secret_from_command(command, self.setting())?,
+            };
+        Ok(SecretString::from(key))
+    }
+}
+
+/// Reads a file that holds a secret.
+fn secret_from_file(path: &Path) -> Result<String, PipelineError> {
+    let text = std::fs::read_to_string(path).map_err(|source| PipelineError::ReadConfig {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// Runs a command that prints a secret, as `setting` says. Nothing of what it prints is ever shown.
+fn secret_from_command(command: &str, setting: &str) -> Result<String, PipelineError> {
+    let failed = |reason: String| invalid(setting, reason);
     let output = std::process::Command::new("sh")
         .args(["-c", command])
         .stderr(std::process::Stdio::inherit())
@@ -417,6 +478,33 @@ impl RawLake {
             grain: self.grain.map(|grain| grain.0.0).unwrap_or_default(),
             compression,
             prompt: self.prompt.map(|prompt| prompt.0.0).unwrap_or_default(),
+        })
+    }
+}
+
+impl RawPrivacy {
+    fn resolve(self) -> Result<PrivacyConfig, PipelineError> {
+        let key = match (self.key_env, self.key_file, self.key_command) {
+            (name, None, None) => {
+                KeySource::Variable(name.unwrap_or_else(|| KeySource::VARIABLE.to_owned()))
+            }
+            (None, Some(path), None) => KeySource::File(path),
+            (None, None, Some(command)) => KeySource::Command(command),
+            _ => {
+                return Err(invalid(
+                    "privacy.key_env",
+                    "expected one of this, `privacy.key_file` and `privacy.key_command`, got several",
+                ));
+            }
+        };
+        let named = self.fields.into_iter();
+        let named = named.map(|(field, policy)| (field, policy.0)).collect();
+        let allow_unmapped = self.allow_unmapped.is_some_and(|allow| allow.0.0);
+        let policies = Policies::try_new(&named, allow_unmapped);
+        Ok(PrivacyConfig {
+            policies: policies.map_err(|error| invalid("privacy.fields", error.to_string()))?,
+            key,
+            masking: None,
         })
     }
 }

@@ -391,6 +391,42 @@ impl Setting {
             Unset::Is("parts"),
         ),
         setting(
+            "privacy",
+            "key_env",
+            "privacy-key-env",
+            "NAME",
+            "Environment variable that holds the key that texts are hashed under, at least 32 bytes",
+            Unset::Is("ANSWERLAKE_PRIVACY_KEY"),
+        ),
+        setting(
+            "privacy",
+            "key_file",
+            "privacy-key-file",
+            "FILE",
+            "File that holds the key",
+            Unset::Nothing {
+                example: "/run/secrets/answerlake-privacy-key",
+            },
+        ),
+        setting(
+            "privacy",
+            "key_command",
+            "privacy-key-command",
+            "COMMAND",
+            "Shell command that prints the key",
+            Unset::Nothing {
+                example: "pass show answerlake-privacy",
+            },
+        ),
+        setting(
+            "privacy",
+            "allow_unmapped",
+            "privacy-allow-unmapped",
+            "BOOL",
+            "With fields masked, whether what no column maps lands all the same: true or false",
+            Unset::Is("false"),
+        ),
+        setting(
             "run",
             "memory",
             "memory",

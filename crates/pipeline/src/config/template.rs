@@ -22,6 +22,23 @@ const HEAD: &str = "\
 # given as a flag or in the environment, too, which win over this file: `answerlake run --help`.
 ";
 
+/// A table whose keys are no settings, but the vendor's names.
+const PRIVACY_FIELDS: &str = "
+[privacy.fields]
+# keep (holds for what is not named), drop, hash (HMAC-SHA-256: equal texts stay equal), or strip_query (for links). A field
+# is masked wherever the vendor writes it. userId and accountId go together unless both are named, sourceUrl and recordUrl
+# too. What is masked stands in prompts and answers as well, so these must be named with it, if only as keep.
+#query = \"hash\"
+#prompt = \"drop\"
+#completionText = \"drop\"
+#graphAnswer = \"drop\"
+#userId = \"hash\"
+#sessionId = \"hash\"
+#clientInfo = \"drop\"
+#recordUrl = \"strip_query\"
+#page_image_url = \"strip_query\"
+";
+
 /// Writes a pipeline file with the values in `given` (of settings that every file gives), and all else commented out.
 ///
 /// # Errors
@@ -56,6 +73,9 @@ pub fn template(given: &[Override]) -> Result<Template, PipelineError> {
             }
             (None, Unset::Nothing { example }) => format!("# {}\n#{}", setting.help, line(example)),
         };
+        if (setting.section, setting.key) == ("privacy", "allow_unmapped") {
+            text += PRIVACY_FIELDS;
+        }
     }
     Ok(Template { text, to_fill_in })
 }
@@ -67,6 +87,10 @@ fn about(section: &str) -> &'static str {
             "# One way, and no secret in this file: a ready token, or client id and client secret. Without any of these \
              settings the\n# variables ANSWERLAKE_TOKEN, or ANSWERLAKE_CLIENT_ID and ANSWERLAKE_CLIENT_SECRET, are \
              looked at.\n\n"
+        }
+        "privacy" => {
+            "# What must not land, decided before anything is written; fixed by the lake's first run, key and all. Keep the \
+             key: nothing\n# else gives equal hashes. While a field is masked, what no column maps is left out, too.\n\n"
         }
         "rate" => "# The vendor allows 60 a minute and 1,800 an hour.\n\n",
         _ => "",

@@ -30,6 +30,7 @@ pub(crate) fn config(prompt: PromptLayout) -> DecodeConfig {
         grain: Grain::Hour,
         prompt,
         max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+        masking: None,
     }
 }
 
