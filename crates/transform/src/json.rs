@@ -18,6 +18,9 @@ pub(crate) const MAX_DEPTH: u32 = 128;
 /// a hundred bytes of memory, however few it has in the text.
 const MAX_VALUES: u32 = 250_000;
 
+/// Stands for the hash of what is passed over.
+pub(crate) const UNHASHED: Hash = Hash(0);
+
 /// What is wrong with a text, and at which byte of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonError {
@@ -183,6 +186,27 @@ impl<'a, 'b> Parser<'a, 'b> {
                 self.fail("a value")
             }
         }
+    }
+
+    /// Passes over the next value: it is checked and neither hashed nor unescaped. Gives it as it stands.
+    pub(crate) fn skip(&mut self) -> Result<&'a str, JsonError> {
+        let (value, _) = match self.peek() {
+            Some(b'"') => return self.skip_string(),
+            Some(b'{') => self.object(|parser, _| parser.skip().map(|_| UNHASHED))?,
+            Some(b'[') => self.array(|parser, _| parser.skip().map(|_| UNHASHED))?,
+            _ => self.value()?,
+        };
+        Ok(value.raw)
+    }
+
+    fn skip_string(&mut self) -> Result<&'a str, JsonError> {
+        let start = self.at;
+        self.at = self.plain_end(start + 1)?;
+        while !self.ends_string() {
+            self.escape()?;
+            self.at = self.plain_end(self.at)?;
+        }
+        Ok(&self.text[start..self.at])
     }
 
     /// A value inside one that is kept as text only: what it unescapes is needed for its hash alone.
@@ -679,6 +703,11 @@ mod tests {
         fn accepts_what_serde_json_accepts(text in r#"[\[\]{}:,"\\u0-9a-f.eE+\-tnul \n]{0,24}"#) {
             let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
             prop_assert_eq!(parse(&text).is_ok(), theirs, "{}", text);
+            let mut arena = Arena::default();
+            let mut parser = Parser::new(&text, &mut arena);
+            let skipped = parser.skip().and_then(|raw| parser.finish().map(|()| raw));
+            prop_assert_eq!(skipped.clone().err(), parse(&text).err());
+            prop_assert!(skipped.is_err() || skipped == Ok(text.trim()));
         }
 
         #[test]

@@ -17,9 +17,8 @@ use sha2::Sha256;
 use crate::column::parse_time;
 use crate::dead_letter::Reason;
 use crate::decode::{not_a_record, text_of};
-use crate::digest::Hash;
 use crate::error::PolicyError;
-use crate::json::{Arena, JsonError, Kind, Parser, Value};
+use crate::json::{Arena, JsonError, Kind, Parser, UNHASHED, Value};
 use crate::privacy::{Content, Policies, Policy, field_of};
 use crate::record::{ANSWER, Below, CHUNK, Layout, Level, LevelKey, List, RECORD};
 
@@ -133,6 +132,7 @@ impl Masking {
         let mut walk = Walk {
             masking: self,
             masked: String::with_capacity(bytes.len()),
+            scratch: Arena::default(),
         };
         let mut arena = Arena::default();
         let records = records.into_iter().map(|range| {
@@ -180,9 +180,13 @@ impl fmt::Debug for Masking {
 }
 
 /// A way over records, and what is written on it.
+///
+/// Most of a record is long texts that land as they are. They are passed over and copied; only what a policy has to look
+/// at is unescaped.
 struct Walk<'m> {
     masking: &'m Masking,
     masked: String,
+    scratch: Arena,
 }
 
 impl Walk<'_> {
@@ -192,21 +196,25 @@ impl Walk<'_> {
         let mut parser = Parser::new(text, arena);
         let rules = &self.masking.record;
         let read = self.level(&mut parser, &RECORD.root, rules, self.allows_unmapped());
-        read.and_then(|_| parser.finish())
+        read.and_then(|()| parser.finish())
             .map_err(|error| not_a_record(text, &error))
     }
 
-    fn level<'a>(
+    fn allows_unmapped(&self) -> bool {
+        self.masking.policies.allow_unmapped()
+    }
+
+    fn level(
         &mut self,
-        parser: &mut Parser<'a, '_>,
+        parser: &mut Parser<'_, '_>,
         level: &'static Level,
         rules: &Rules,
         unmapped_lands: bool,
-    ) -> Result<Hash, JsonError> {
+    ) -> Result<(), JsonError> {
         self.masked.push('{');
         let first = self.masked.len();
         let mut next = 0;
-        let (_, hash) = parser.object(|parser, key| {
+        parser.object(|parser, key| {
             let start = self.masked.len();
             if start > first {
                 self.masked.push(',');
@@ -216,24 +224,23 @@ impl Walk<'_> {
             let known = key
                 .text(parser.arena())
                 .and_then(|name| level.find(name, next));
-            let (lands, hash) = match known {
+            let lands = match known {
                 Some(index) => {
                     next = index + 1;
                     self.member(parser, &level.keys[index], rules)?
                 }
                 None => {
-                    let (value, hash) = parser.value()?;
-                    self.masked.push_str(value.raw);
-                    (unmapped_lands, hash)
+                    self.masked.push_str(parser.skip()?);
+                    unmapped_lands
                 }
             };
             if !lands {
                 self.masked.truncate(start);
             }
-            Ok(hash)
+            Ok(UNHASHED)
         })?;
         self.masked.push('}');
-        Ok(hash)
+        Ok(())
     }
 
     /// Writes a member's value, if it lands.
@@ -242,22 +249,20 @@ impl Walk<'_> {
         parser: &mut Parser<'_, '_>,
         key: &'static LevelKey,
         rules: &Rules,
-    ) -> Result<(bool, Hash), JsonError> {
+    ) -> Result<bool, JsonError> {
+        let (policy, content) = rules[key.slot];
         match (&key.below, parser.peek()) {
             (Below::Members(level), Some(b'{')) => {
                 // What is new inside of what is masked is no less of a secret.
-                let (policy, _) = rules[key.slot];
                 let unmapped_lands = self.allows_unmapped() && policy == Policy::Keep;
-                Ok((true, self.level(parser, level, rules, unmapped_lands)?))
+                self.level(parser, level, rules, unmapped_lands)?;
+                Ok(true)
             }
             (Below::Nodes(list, layout), Some(b'[')) => {
-                Ok((true, self.nodes(parser, *list, layout)?))
+                self.nodes(parser, *list, layout)?;
+                Ok(true)
             }
-            _ => {
-                let (value, hash) = parser.value()?;
-                let (policy, content) = rules[key.slot];
-                Ok((self.value(&value, policy, content, parser.arena()), hash))
-            }
+            _ => Ok(self.value(parser.skip()?, policy, content)),
         }
     }
 
@@ -266,149 +271,134 @@ impl Walk<'_> {
         parser: &mut Parser<'_, '_>,
         list: List,
         layout: &'static Layout,
-    ) -> Result<Hash, JsonError> {
+    ) -> Result<(), JsonError> {
         let rules = self.masking.rules(list);
         self.masked.push('[');
-        let (_, hash) = parser.array(|parser, index| {
+        parser.array(|parser, index| {
             if index > 0 {
                 self.masked.push(',');
             }
             if parser.peek() == Some(b'{') {
-                return self.level(parser, &layout.root, rules, self.allows_unmapped());
+                self.level(parser, &layout.root, rules, self.allows_unmapped())?;
+            } else {
+                let raw = parser.skip()?;
+                let lands = self.allows_unmapped();
+                self.masked.push_str(if lands { raw } else { "null" });
             }
-            let (value, hash) = parser.value()?;
-            let lands = self.allows_unmapped();
-            self.masked.push_str(if lands { value.raw } else { "null" });
-            Ok(hash)
+            Ok(UNHASHED)
         })?;
         self.masked.push(']');
-        Ok(hash)
-    }
-
-    fn allows_unmapped(&self) -> bool {
-        self.masking.policies.allow_unmapped()
+        Ok(())
     }
 
     /// Writes a value as its policy says, if it lands.
-    fn value(
-        &mut self,
-        value: &Value<'_>,
-        policy: Policy,
-        content: Content,
-        arena: &Arena,
-    ) -> bool {
+    fn value(&mut self, raw: &str, policy: Policy, content: Content) -> bool {
         match policy {
-            Policy::Keep => return self.kept(value, content, arena),
+            Policy::Keep => return self.kept(raw, content),
             Policy::Drop => return false,
             // Of a list or an object nothing is left that could be masked.
-            Policy::Hash | Policy::StripQuery if !is_scalar(value) => return false,
+            Policy::Hash | Policy::StripQuery if !is_scalar(raw) => return false,
             Policy::Hash | Policy::StripQuery => {}
         }
-        let text = value.text(arena);
+        self.scratch.clear();
+        let value = read(raw, &mut self.scratch);
+        let text = value.text(&self.scratch);
         let masked = match policy {
             _ if value.kind == Kind::Null || text == Some("") => None,
             Policy::StripQuery => text.and_then(without_query),
             // What is no Unicode has no other bytes than those it came in, and a number neither.
-            _ => self
-                .masking
-                .hmac(value.exact_text(arena).unwrap_or(value.raw).as_bytes()),
+            _ => {
+                let exact = value.exact_text(&self.scratch).unwrap_or(raw);
+                self.masking.hmac(exact.as_bytes())
+            }
         };
         match masked {
             Some(masked) => push_json_string(&mut self.masked, &masked),
-            None => self.masked.push_str(value.raw),
+            None => self.masked.push_str(raw),
         }
         true
     }
 
     /// Writes a value that is not masked, if it lands.
-    fn kept(&mut self, value: &Value<'_>, content: Content, arena: &Arena) -> bool {
-        if self.allows_unmapped() || is_as_documented(value, content, arena) {
-            self.masked.push_str(value.raw);
+    fn kept(&mut self, raw: &str, content: Content) -> bool {
+        if self.allows_unmapped() || is_as_documented(raw, content) {
+            self.masked.push_str(raw);
             return true;
         }
-        match (content, value.kind) {
-            (Content::Info, Kind::Array) => self.listed(value, is_known_info),
-            (Content::Texts, Kind::Array) => self.listed(value, |element, _| is_scalar(element)),
-            _ => false,
-        }
-    }
-
-    /// Writes an array with those of its elements that may land.
-    fn listed(&mut self, array: &Value<'_>, may_land: impl Fn(&Value<'_>, &Arena) -> bool) -> bool {
+        let may_land = match content {
+            Content::Info => is_known_info,
+            Content::Texts => is_scalar,
+            _ => return false,
+        };
+        let Some(elements) = elements(raw) else {
+            return false;
+        };
+        let elements: Vec<&str> = elements.into_iter().filter(|raw| may_land(raw)).collect();
         self.masked.push('[');
-        let first = self.masked.len();
-        let mut arena = Arena::default();
-        let read = Parser::new(array.raw, &mut arena).array(|parser, _| {
-            let (value, hash) = parser.value()?;
-            if may_land(&value, parser.arena()) {
-                if self.masked.len() > first {
-                    self.masked.push(',');
-                }
-                self.masked.push_str(value.raw);
-            }
-            Ok(hash)
-        });
-        debug_assert!(read.is_ok(), "the text was read once before");
+        self.masked.push_str(&elements.join(","));
         self.masked.push(']');
         true
     }
 }
 
 /// Whether a value is of the documented type: then a column holds it, or `extra` the way it is written.
-fn is_as_documented(value: &Value<'_>, content: Content, arena: &Arena) -> bool {
-    let is_list = value.kind == Kind::Array;
+fn is_as_documented(raw: &str, content: Content) -> bool {
+    if raw == "null" {
+        return true;
+    }
+    let mut arena = Arena::default();
+    let mut text_is = |is_such: fn(&str) -> bool| read(raw, &mut arena).text(&arena).map(is_such);
     match content {
-        _ if value.kind == Kind::Null => true,
-        Content::Place | Content::Text | Content::Link => is_scalar(value),
-        Content::Time => value
-            .text(arena)
-            .is_some_and(|text| parse_time(text).is_some()),
-        Content::Plain => match value.text(arena) {
-            Some(text) => text.is_empty() || text.parse::<f64>().is_ok(),
-            None => is_scalar(value),
-        },
-        Content::Texts => is_list && all(value, |element, _| is_scalar(element)),
-        Content::Info => is_list && all(value, is_known_info),
-        Content::Json => !is_scalar(value),
+        Content::Place | Content::Text | Content::Link => is_scalar(raw),
+        Content::Time => text_is(|text| parse_time(text).is_some()).unwrap_or(false),
+        Content::Plain if raw.starts_with('"') => {
+            text_is(|text| text.is_empty() || text.parse::<f64>().is_ok()).unwrap_or(false)
+        }
+        Content::Plain => is_scalar(raw),
+        Content::Texts => elements(raw).is_some_and(|all| all.into_iter().all(is_scalar)),
+        Content::Info => elements(raw).is_some_and(|all| all.into_iter().all(is_known_info)),
+        Content::Json => !is_scalar(raw),
         Content::Container => false,
     }
 }
 
-fn is_scalar(value: &Value<'_>) -> bool {
-    !matches!(value.kind, Kind::Absent | Kind::Array | Kind::Object)
-}
-
-/// Whether all elements of an array are such.
-fn all(array: &Value<'_>, is_such: impl Fn(&Value<'_>, &Arena) -> bool) -> bool {
-    let mut all = true;
-    let mut arena = Arena::default();
-    let read = Parser::new(array.raw, &mut arena).array(|parser, _| {
-        let (value, hash) = parser.value()?;
-        all &= is_such(&value, parser.arena());
-        Ok(hash)
-    });
-    read.is_ok() && all
+fn is_scalar(raw: &str) -> bool {
+    !raw.starts_with(['[', '{'])
 }
 
 /// Whether an element of a `moreInfo` is one that the vendor documents: an object of `key` and `value` alone.
-fn is_known_info(element: &Value<'_>, _: &Arena) -> bool {
-    if element.kind != Kind::Object {
-        return false;
-    }
+fn is_known_info(raw: &str) -> bool {
     let mut is_known = true;
     let mut arena = Arena::default();
-    let read = Parser::new(element.raw, &mut arena).object(|parser, name| {
-        let (value, hash) = parser.value()?;
+    let object = Parser::new(raw, &mut arena).object(|parser, name| {
+        let (value, _) = parser.value()?;
         is_known &= match name.text(parser.arena()) {
             Some("key") => value
                 .text(parser.arena())
                 .is_some_and(|key| INFO_KEYS.contains(&key)),
-            Some("value") => is_scalar(&value),
+            Some("value") => is_scalar(value.raw),
             _ => false,
         };
-        Ok(hash)
+        Ok(UNHASHED)
     });
-    read.is_ok() && is_known
+    object.is_ok() && is_known
+}
+
+/// The elements of an array as they stand; `None` when it is none.
+fn elements(raw: &str) -> Option<Vec<&str>> {
+    let mut elements = Vec::new();
+    let mut arena = Arena::default();
+    let array = Parser::new(raw, &mut arena).array(|parser, _| {
+        elements.push(parser.skip()?);
+        Ok(UNHASHED)
+    });
+    array.is_ok().then_some(elements)
+}
+
+/// Reads a value that was passed over once.
+fn read<'a>(raw: &'a str, arena: &mut Arena) -> Value<'a> {
+    let value = Parser::new(raw, arena).value();
+    value.map_or(Value::ABSENT, |(value, _)| value)
 }
 
 /// A link without the part from `?` on, up to a `#`; `None` when it has no such part.
