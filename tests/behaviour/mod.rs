@@ -38,6 +38,8 @@ mod duckdb;
 mod examples;
 // What must not be seen anywhere.
 mod secrets;
+// What must not land.
+mod privacy;
 // Told to stop.
 mod stop;
 // Killed at any moment.
