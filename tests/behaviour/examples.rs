@@ -12,16 +12,20 @@ fn every_pipeline_file_runs() {
         }
         let setup = setup("example", |_| {});
         let mut program = setup.run().arguments(&[path.to_str().unwrap()]);
-        if std::fs::read_to_string(&path)
-            .unwrap()
-            .contains("token_env")
-        {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("token_env") {
             program = program.with_token(&setup.source.emulator().token());
+        }
+        let is_masked = text.contains("[privacy.fields]");
+        if is_masked {
+            program = program.environment("ANSWERLAKE_PRIVACY_KEY", &"key".repeat(11));
         }
         let result = program.result();
         assert_eq!(result["status"], "ok", "{}", path.display());
         setup.lake().assert_whole();
-        truth::assert_holds(&setup.lake(), &setup.source.records());
+        if !is_masked {
+            truth::assert_holds(&setup.lake(), &setup.source.records());
+        }
         assert_eq!(
             program.result()["status"],
             "nothing_to_do",

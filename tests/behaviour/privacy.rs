@@ -473,6 +473,35 @@ fn another_key_or_policy_is_refused() {
 }
 
 #[test]
+fn what_is_masked_is_not_restored_and_restore_says_so() {
+    let (setup, _) = source();
+    let file = setup.place.write("pipeline.toml", pipeline_file());
+    let ran = run(&setup, Some(&file)).result();
+    let out = setup.place.path("restored.ndjson");
+    let restore = setup
+        .place
+        .program("restore")
+        .into_lake(&setup.lake())
+        .with("--out", out.to_str().unwrap());
+    let result = restore.clone().with("--output", "json").result();
+    let records = std::fs::read_to_string(&out).unwrap();
+    assert!(!records.contains("hush"), "{records}");
+    assert_eq!(records.lines().count(), ran["totals"]["written"]);
+    let fields = &result["masking"]["fields"];
+    assert_eq!(
+        (&fields["query"], &fields["prompt"]),
+        (&json!("hash"), &json!("drop"))
+    );
+    let outcome = restore.ends(0);
+    let says = "masked in this lake, and not given back: __v (drop), accountId (hash), ";
+    assert!(outcome.stdout.contains(says), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("cannot be given back"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_fragment_that_is_none_is_not_quoted() {
     for body in [
         format!("{{\"odd\": \"{SECRET}\"}}"),

@@ -4,6 +4,7 @@
 //! program knows is a difference too, and not overlooked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use answerlake_model::Grain;
 use object_store::path::Path;
@@ -48,6 +49,21 @@ pub struct MaskingPin {
     /// has none here, and is not held to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_check: Option<String>,
+}
+
+/// Lists the fields with their policies, and what goes with them.
+impl fmt::Display for MaskingPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.fields.iter();
+        let fields: Vec<String> = fields
+            .map(|(field, policy)| format!("{field} ({policy})"))
+            .collect();
+        f.write_str(&fields.join(", "))?;
+        if !self.allow_unmapped {
+            f.write_str(", and what no column maps (drop)")?;
+        }
+        Ok(())
+    }
 }
 
 impl Lake {

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use answerlake_load::{Lake, LakeStore, LoadError, PartitionState};
+use answerlake_load::{Lake, LakePin, LakeStore, LoadError, MaskingPin, PartitionState};
 use answerlake_model::{PartitionKey, PerTable};
 use answerlake_transform::{Restorer, content_digest};
 use arrow::array::RecordBatch;
@@ -40,6 +40,9 @@ pub struct RestoreReport {
     pub records: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// What the lake never held, and so cannot give back; absent where it holds all that came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingPin>,
 }
 
 /// Writes the records of all partitions committed in the range, of one app or of all, to `out`.
@@ -54,9 +57,19 @@ pub async fn restore<W: Write + Send + 'static>(
     out: W,
 ) -> Result<RestoreReport, PipelineError> {
     let lake = Lake::new(LakeStore::open_to_read(&config.lake.url).await?);
-    let keys = committed(&lake, config, range).await?;
+    let pin = lake.pinned().await?.ok_or_else(|| PipelineError::NoLake {
+        url: config.lake.url.clone(),
+    })?;
+    let keys = committed(&lake, &pin, config, range).await?;
     let mut writer = RecordWriter::new(out, format);
     let mut report = RestoreReport::default();
+    if let Some(masking) = pin.masking {
+        tracing::warn!(
+            fields = masking.to_string(),
+            "records are restored as they landed: what is masked in this lake cannot be given back"
+        );
+        report.masking = Some(masking);
+    }
     for key in keys {
         if let Some(state) = lake.state(&key).await? {
             writer = restore_partition(&lake, &key, state, writer).await?;
@@ -71,12 +84,10 @@ pub async fn restore<W: Write + Send + 'static>(
 /// The partitions that are committed in the range; without one, all.
 async fn committed(
     lake: &Lake,
+    pin: &LakePin,
     config: &PipelineConfig,
     range: &Range,
 ) -> Result<Vec<PartitionKey>, PipelineError> {
-    let pin = lake.pinned().await?.ok_or_else(|| PipelineError::NoLake {
-        url: config.lake.url.clone(),
-    })?;
     let grain = pin.grain;
     let heads = lake.heads(config.app_id.as_ref(), None).await?;
     let mut keys: Vec<PartitionKey> = heads.into_keys().collect();

@@ -159,7 +159,11 @@ impl Decoder {
         let mut sorted = Sorted::new(&self.config, fragment);
         // From here on nobody sees what is masked.
         let MaskedRecords { bytes, records } = match &self.config.masking {
-            Some(masking) => masking.mask(bytes, records),
+            Some(masking) => {
+                let masked = masking.mask(&bytes, records);
+                drop(bytes);
+                masked
+            }
             None => MaskedRecords::unmasked(bytes, records),
         };
         let mut record = Record::default();

@@ -128,7 +128,7 @@ impl Masking {
     }
 
     /// Masks the records that stand in `bytes`.
-    pub(crate) fn mask(&self, bytes: Vec<u8>, records: Vec<Range<usize>>) -> MaskedRecords {
+    pub(crate) fn mask(&self, bytes: &[u8], records: Vec<Range<usize>>) -> MaskedRecords {
         let mut walk = Walk {
             masking: self,
             masked: String::with_capacity(bytes.len()),
@@ -443,7 +443,7 @@ mod tests {
             ranges.push(bytes.len()..bytes.len() + record.len());
             bytes.extend_from_slice(record);
         }
-        let MaskedRecords { bytes, records } = masking.mask(bytes, ranges);
+        let MaskedRecords { bytes, records } = masking.mask(&bytes, ranges);
         let text = |range: Range<usize>| String::from_utf8(bytes[range].to_vec()).unwrap();
         records
             .into_iter()

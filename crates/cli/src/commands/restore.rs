@@ -23,9 +23,12 @@ pub(crate) fn execute(args: &RestoreArgs) -> anyhow::Result<Exit> {
             Some(path) => to_file(args, path).await?,
             None => write(args, BufWriter::with_capacity(BUFFER_BYTES, stdout())).await?,
         };
+        let masked = report.masking.as_ref().map_or_else(String::new, |masking| {
+            format!("masked in this lake, and not given back: {masking}\n")
+        });
         let text = args.out.as_ref().map_or_else(String::new, |path| {
             format!(
-                "restored {} records of {} partitions, {}, to {}\n",
+                "restored {} records of {} partitions, {}, to {}\n{masked}",
                 grouped(report.records),
                 grouped(report.partitions),
                 bytes(report.bytes),
