@@ -418,6 +418,43 @@ fn hashes_join_as_texts_did_and_what_is_dropped_is_null() {
 }
 
 #[test]
+fn what_is_held_and_what_is_taken_up_is_not_hashed_twice() {
+    let (setup, _) = source();
+    let file = setup.place.write("pipeline.toml", pipeline_file());
+    run(&setup, Some(&file)).ends(0);
+    let lake = setup.lake();
+    let before = lake.rows("feedback");
+    let hash = &before[0]["query_text"];
+    let brought = json!([{"_id": "up-new", "event": "thumbsUp", "query": format!("{SECRET} query"),
+        "botId": "st-1", "createdOn": "2025-06-24T13:00:00.000Z"}]);
+    let new = setup.place.write("new.json", brought.to_string());
+    let letters = lake.path("_answerlake/dead_letters");
+    let letters = format!("{}/*/*/*", letters.display());
+    let ingest = |path: &str| {
+        setup
+            .place
+            .ingest(&[path])
+            .with("--pipeline", &file)
+            .with("--app-id", &setup.source.config().app_id)
+            .environment("ANSWERLAKE_PRIVACY_KEY", KEY)
+            .ends(0)
+    };
+    for path in [new.as_str(), &letters, new.as_str()] {
+        ingest(path);
+        let rows = lake.rows("feedback");
+        assert_eq!(rows.len(), before.len() + 1, "{path}");
+        assert!(
+            rows.iter().all(|row| row["query_text"] == *hash),
+            "{path}: {rows:?}"
+        );
+        lake.assert_whole();
+    }
+    std::fs::remove_file(&new).unwrap();
+    let nothing = ingest(&letters);
+    assert_eq!(found(&setup, &lake, &nothing), BTreeSet::new());
+}
+
+#[test]
 fn another_key_or_policy_is_refused() {
     let (setup, _) = source();
     let file = setup.place.write("pipeline.toml", pipeline_file());

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use answerlake_load::{KeptFile, KeptKind, Lake};
 use answerlake_model::PartitionKey;
-use answerlake_transform::{DeadLetter, Raw, Stray, end_without_raw, write_raw};
+use answerlake_transform::{DeadLetter, Raw, Stray, end_without_raw, write_masking, write_raw};
 use sha2::{Digest, Sha256};
 
 use crate::bridge::{Fragment, OriginKind};
@@ -33,6 +33,8 @@ const COMPRESSION_LEVEL: i32 = 3;
 pub(crate) struct Aside {
     folder: PathBuf,
     job_id: Option<String>,
+    /// The mark of the masking that all records have passed.
+    masking: Option<String>,
     /// Where dead letters go that name no partition.
     fallback: PartitionKey,
     files: BTreeMap<(KeptKind, PartitionKey), LinesFile>,
@@ -66,12 +68,21 @@ impl Aside {
         Ok(Self {
             folder: folder.to_owned(),
             job_id,
+            masking: None,
             fallback,
             files: BTreeMap::new(),
             waiting_bytes: 0,
             compressor: compressor.map_err(|source| unwritable(folder, source))?,
             reread: Reread::default(),
         })
+    }
+
+    /// Has every letter tell how its record is masked.
+    pub(crate) fn with_masking(self, mark: Option<String>) -> Self {
+        Self {
+            masking: mark,
+            ..self
+        }
     }
 
     pub(crate) fn add_stray(&mut self, stray: &Stray) -> Result<(), PipelineError> {
@@ -90,7 +101,7 @@ impl Aside {
         block: &[u8],
         fragment: &Fragment,
     ) -> Result<(), PipelineError> {
-        if matches!(fragment.origin_kind, OriginKind::TakenUp(_)) {
+        if matches!(fragment.origin_kind, OriginKind::TakenUp { .. }) {
             return Ok(());
         }
         let key = letter.partition.as_ref().unwrap_or(&self.fallback);
@@ -101,10 +112,14 @@ impl Aside {
             Raw::Fragment(record) => record.bytes,
             Raw::Withheld { .. } => 0,
         };
+        let masking = self.masking.clone();
         let key = (KeptKind::DeadLetters, key.clone());
         self.add(key, record_bytes, |reread, line| {
             line.lines.write_all(&start)?;
             line.content.update(&start_of_content);
+            if let Some(mark) = &masking {
+                write_masking(mark, line)?;
+            }
             match &letter.raw {
                 Raw::Block(range) => {
                     let record = &block[range.clone()];

@@ -178,7 +178,14 @@ impl<'a> Pass<'a> {
                 &folder,
                 Arc::clone(&memory.writers),
             )?,
-            aside: Aside::try_new(&folder, assembly.job_id.clone(), assembly.fallback.clone())?,
+            aside: Aside::try_new(&folder, assembly.job_id.clone(), assembly.fallback.clone())?
+                .with_masking(
+                    assembly
+                        .decode
+                        .masking
+                        .as_ref()
+                        .map(|masking| masking.mark()),
+                ),
             partitions: BTreeMap::new(),
             drift: WindowDrift::default(),
             counts: Counts::default(),

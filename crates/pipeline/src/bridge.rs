@@ -90,8 +90,13 @@ pub(crate) struct Fragment {
 pub(crate) enum OriginKind {
     /// They are brought.
     Brought,
-    /// They are dead letters, brought once more: of this app, where their place in a lake tells it.
-    TakenUp(Option<AppId>),
+    /// They are dead letters, brought once more.
+    TakenUp {
+        /// The app, where their place in a lake tells it.
+        app_id: Option<AppId>,
+        /// The mark of the masking that all of them have passed; absent where some have passed another, or none.
+        masking: Option<String>,
+    },
     /// A partition of this app holds them already.
     Held(AppId),
 }
@@ -101,8 +106,17 @@ impl OriginKind {
     fn app_id(&self) -> Option<&AppId> {
         match self {
             Self::Brought => None,
-            Self::TakenUp(app_id) => app_id.as_ref(),
+            Self::TakenUp { app_id, .. } => app_id.as_ref(),
             Self::Held(app_id) => Some(app_id),
+        }
+    }
+
+    /// Whether they are masked as `decoder` masks: once more, hashes would be hashed.
+    fn is_masked(&self, decoder: &Decoder) -> bool {
+        match self {
+            Self::Brought => false,
+            Self::TakenUp { masking, .. } => *masking == decoder.masking_mark(),
+            Self::Held(_) => true,
         }
     }
 }
@@ -268,10 +282,13 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 Next::Fragment(fragment) => {
                     match open(&fragment.path, self.reader.clone()) {
                         Ok(bytes) => {
-                            let decoder = match fragment.origin_kind.app_id() {
-                                Some(app_id) => Arc::new(self.decoder.of_app(app_id.clone())),
-                                None => Arc::clone(self.decoder),
-                            };
+                            let mut decoder = Arc::clone(self.decoder);
+                            if let Some(app_id) = fragment.origin_kind.app_id() {
+                                decoder = Arc::new(decoder.of_app(app_id.clone()));
+                            }
+                            if fragment.origin_kind.is_masked(self.decoder) {
+                                decoder = Arc::new(decoder.of_masked());
+                            }
                             self.reading = Some(Reading {
                                 fragment: Arc::new(fragment),
                                 blocks: decoder.blocks(bytes),

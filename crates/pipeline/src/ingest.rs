@@ -15,7 +15,7 @@ use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{RunReport, Tally};
-use crate::taken_up;
+use crate::taken_up::{self, TakenUp};
 use crate::union::Union;
 use crate::workbench::{RunContext, Workbench};
 
@@ -125,8 +125,17 @@ fn fragments_of(files: Vec<PathBuf>, folder: &Path) -> Result<Vec<Fragment>, Pip
         let origin = path.display().to_string();
         let (path, origin_kind) = if is_taken_up {
             let records = folder.join(format!("taken-up-{number}.json"));
-            taken_up::write_records(&path, &records).map_err(unreadable)?;
-            (records, OriginKind::TakenUp(app_of(&path)))
+            let TakenUp { masking, withheld } =
+                taken_up::write_records(&path, &records).map_err(unreadable)?;
+            if withheld > 0 {
+                tracing::warn!(
+                    file = origin,
+                    letters = withheld,
+                    "dead letters whose records were withheld cannot be taken up"
+                );
+            }
+            let app_id = app_of(&path);
+            (records, OriginKind::TakenUp { app_id, masking })
         } else {
             (path, OriginKind::Brought)
         };

@@ -15,8 +15,21 @@ const START: &[u8] = b"{\"reason\":\"";
 /// What stands before a record that is kept as text, and before one that is not.
 const RAW: &[u8] = b",\"raw\":\"";
 const RAW_BASE64: &[u8] = b",\"raw_base64\":\"";
+/// What stands there in place of a record that is not kept, up to its size.
+const WITHHELD: &[u8] = b",\"withheld_bytes\"";
+/// What stands before the mark of a masking.
+const MASKING: &[u8] = b",\"masking\":\"";
 /// Reason, message and place are shorter than this together.
 const MAX_START_BYTES: usize = 64 << 10;
+
+/// What was found in the letters of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TakenUp {
+    /// The mark of the masking that all records have passed.
+    pub(crate) masking: Option<String>,
+    /// Letters without a record.
+    pub(crate) withheld: u64,
+}
 
 /// Whether a file holds dead letters.
 pub(crate) fn is_taken_up(path: &Path) -> io::Result<bool> {
@@ -28,22 +41,42 @@ pub(crate) fn is_taken_up(path: &Path) -> io::Result<bool> {
 }
 
 /// Writes the records of the letters in `path` to a new file as a JSON array.
-pub(crate) fn write_records(path: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn write_records(path: &Path, to: &Path) -> io::Result<TakenUp> {
     let mut lines = BufReader::with_capacity(1 << 20, open(path, None)?);
     let mut out = BufWriter::new(File::create_new(to)?);
     out.write_all(b"[")?;
     let mut separator: &[u8] = b"";
+    let mut withheld = 0;
+    let mut masking: Option<Option<String>> = None;
     while !lines.fill_buf()?.is_empty() {
+        let start = LineStart::read(&mut lines)?;
+        if start.kept == WITHHELD {
+            lines.skip_until(b'\n')?;
+            withheld += 1;
+            continue;
+        }
         out.write_all(separator)?;
-        write_record(&mut lines, &mut out)?;
+        write_record(start.kept, &mut lines, &mut out)?;
         separator = b",\n";
+        masking = match masking {
+            Some(others) if others != start.masking => Some(None),
+            _ => Some(start.masking),
+        };
     }
     out.write_all(b"]\n")?;
-    out.flush()
+    out.flush()?;
+    Ok(TakenUp {
+        masking: masking.flatten(),
+        withheld,
+    })
 }
 
-fn write_record(lines: &mut impl BufRead, out: &mut impl Write) -> io::Result<()> {
-    if skip_to_record(lines)? == RAW {
+fn write_record(
+    kept: &'static [u8],
+    lines: &mut impl BufRead,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    if kept == RAW {
         write_unescaped(lines, out)?;
     } else {
         let mut encoded = UntilQuote(lines);
@@ -62,25 +95,42 @@ fn write_record(lines: &mut impl BufRead, out: &mut impl Write) -> io::Result<()
     Ok(())
 }
 
-/// Reads on to the first byte of the record; gives what stood before it.
-fn skip_to_record(lines: &mut impl BufRead) -> io::Result<&'static [u8]> {
-    let mut start = Vec::new();
-    while start.len() < MAX_START_BYTES {
-        // Inside the strings before it, a quote is escaped: what is looked for stands nowhere else.
-        let read = lines
-            .by_ref()
-            .take(MAX_START_BYTES as u64)
-            .read_until(b'"', &mut start)?;
-        if read == 0 || start.contains(&b'\n') {
-            break;
-        }
-        for marker in [RAW, RAW_BASE64] {
-            if start.starts_with(START) && start.ends_with(marker) {
-                return Ok(marker);
+/// What a line says before its record.
+struct LineStart {
+    /// How the record is kept: [`RAW`], [`RAW_BASE64`] or [`WITHHELD`].
+    kept: &'static [u8],
+    /// The mark of the masking that it has passed.
+    masking: Option<String>,
+}
+
+impl LineStart {
+    /// Reads on to the first byte of the record.
+    fn read(lines: &mut impl BufRead) -> io::Result<Self> {
+        let mut start = Vec::new();
+        let mut masking = None;
+        while start.len() < MAX_START_BYTES {
+            // Inside the strings before it, a quote is escaped: what is looked for stands nowhere else.
+            let before = start.len();
+            let is_mark = start.ends_with(MASKING);
+            let read = lines
+                .by_ref()
+                .take(MAX_START_BYTES as u64)
+                .read_until(b'"', &mut start)?;
+            if read == 0 || start.contains(&b'\n') {
+                break;
+            }
+            if is_mark {
+                let mark = start[before..].strip_suffix(b"\"").unwrap_or_default();
+                masking = Some(String::from_utf8_lossy(mark).into_owned());
+            }
+            for kept in [RAW, RAW_BASE64, WITHHELD] {
+                if start.starts_with(START) && start.ends_with(kept) {
+                    return Ok(Self { kept, masking });
+                }
             }
         }
+        Err(malformed("a line is no dead letter"))
     }
-    Err(malformed("a line is no dead letter"))
 }
 
 /// Writes what the rest of a JSON string says, and reads its closing quote.
@@ -151,11 +201,19 @@ fn malformed(what: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use answerlake_transform::{DeadLetter, Raw, Reason, write_raw};
+    use answerlake_transform::{
+        DeadLetter, Raw, Reason, end_without_raw, write_masking, write_raw,
+    };
 
     use super::*;
 
     fn line(raw: &[u8]) -> Vec<u8> {
+        let mut line = start();
+        write_raw(raw, std::str::from_utf8(raw).is_ok(), &mut line).unwrap();
+        line
+    }
+
+    fn start() -> Vec<u8> {
         let letter = DeadLetter {
             partition: None,
             fragment: 1,
@@ -166,9 +224,35 @@ mod tests {
             },
             raw: Raw::Block(0..0),
         };
-        let mut line = letter.line_start(Some("fj-1"));
-        write_raw(raw, std::str::from_utf8(raw).is_ok(), &mut line).unwrap();
-        line
+        letter.line_start(Some("fj-1"))
+    }
+
+    #[test]
+    fn masking_is_known_where_all_records_have_passed_the_same() {
+        let marked = |mark: &str| {
+            let mut line = start();
+            write_masking(mark, &mut line).unwrap();
+            write_raw(&b"{}"[..], true, &mut line).unwrap();
+            line
+        };
+        let mut withheld = start();
+        write_masking("a", &mut withheld).unwrap();
+        end_without_raw(7, &mut withheld).unwrap();
+        let found = |lines: &[&[u8]]| {
+            let folder = tempfile::tempdir().unwrap();
+            let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+            std::fs::write(&from, lines.concat()).unwrap();
+            let found = write_records(&from, &to).unwrap();
+            let records = std::fs::read_to_string(to).unwrap().matches("{}").count();
+            (found.masking, found.withheld, records)
+        };
+        let (a, b, none) = (marked("a"), marked("b"), line(b"{}"));
+        let mark = |text: &str| Some(text.to_owned());
+        assert_eq!(found(&[&a, &withheld, &a]), (mark("a"), 1, 2));
+        assert_eq!(found(&[&a, &b, &b]), (None, 0, 3));
+        assert_eq!(found(&[&none, &a]), (None, 0, 2));
+        assert_eq!(found(&[&none]), (None, 0, 1));
+        assert_eq!(found(&[&withheld, &withheld]), (None, 2, 0));
     }
 
     fn taken_up(lines: &[u8]) -> io::Result<Vec<u8>> {

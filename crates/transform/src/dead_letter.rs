@@ -133,8 +133,8 @@ impl fmt::Display for Reason {
 }
 
 impl DeadLetter {
-    /// How the letter begins as one line of JSON; [`write_raw`] or [`end_without_raw`] ends it. `job_id` is the export job that the record came
-    /// with, where there was one.
+    /// How the letter begins as one line of JSON; [`write_masking`] may go on with it, and [`write_raw`] or
+    /// [`end_without_raw`] ends it. `job_id` is the export job that the record came with, where there was one.
     pub fn line_start(&self, job_id: Option<&str>) -> Vec<u8> {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -157,6 +157,15 @@ impl DeadLetter {
         json.pop();
         json
     }
+}
+
+/// Goes on with the line of a letter: its record is masked, by the policies and the key of this mark
+/// ([`Masking::mark`](crate::Masking::mark)).
+///
+/// # Errors
+/// When the line cannot be written.
+pub fn write_masking(mark: &str, line: &mut impl Write) -> io::Result<()> {
+    write!(line, ",\"masking\":\"{mark}\"")
 }
 
 /// Ends the line of a letter with the record, a piece of it at a time, and a line feed. The record stands in `raw` as

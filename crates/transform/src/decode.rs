@@ -138,6 +138,21 @@ impl Decoder {
         })
     }
 
+    /// The same, for records that are masked already, by the same policies and key.
+    #[must_use]
+    pub fn of_masked(&self) -> Self {
+        Self::new(DecodeConfig {
+            masking: None,
+            ..self.config.clone()
+        })
+    }
+
+    /// The mark of its masking; `None` where nothing is masked.
+    pub fn masking_mark(&self) -> Option<String> {
+        let masking = self.config.masking.as_ref();
+        masking.map(|masking| masking.mark())
+    }
+
     /// Cuts the fragment that `source` gives into blocks.
     pub fn blocks<R: Read>(&self, source: R) -> BlockReader<R> {
         let blocks = BlockReader::new(source, self.config.max_record_bytes);

@@ -56,7 +56,7 @@ mod dead_letter;
 // What can be wrong with a fragment, and with rows.
 mod error;
 
-pub use dead_letter::{DeadLetter, Raw, Reason, end_without_raw, write_raw};
+pub use dead_letter::{DeadLetter, Raw, Reason, end_without_raw, write_masking, write_raw};
 pub use decode::{
     AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
 };

@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::column::parse_time;
 use crate::dead_letter::Reason;
@@ -125,6 +125,19 @@ impl Masking {
         let mut check = self.hmac(LABEL.as_bytes())?;
         check.truncate(DIGITS);
         Some(check)
+    }
+
+    /// What tells records that are masked like this from all others: 16 hexadecimal digits.
+    pub fn mark(&self) -> String {
+        let mut whole = Sha256::new();
+        for (field, policy) in self.policies.masked() {
+            whole.update(format!("{field} {policy}\n"));
+        }
+        whole.update(self.policies.allow_unmapped().to_string());
+        whole.update(self.key_check().unwrap_or_default());
+        let mut mark = hex::encode(whole.finalize());
+        mark.truncate(16);
+        mark
     }
 
     /// Masks the records that stand in `bytes`.
@@ -569,6 +582,9 @@ mod tests {
             masked(&one, r#"{"userId":"7"}"#)
         );
         assert_ne!(other.key_check(), one.key_check());
+        assert_ne!(other.mark(), one.mark());
+        assert_ne!(masking(&[("userId", "hash")], false).mark(), one.mark());
+        assert_eq!(one.mark().len(), 16);
         assert_eq!(one.key_check().unwrap().len(), 16);
         assert!(!format!("{one:?}").contains("0123"), "{one:?}");
     }
