@@ -276,6 +276,7 @@ mod tests {
             grain: Grain::Day,
             prompt: PromptLayout::Parts,
             max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
+            masking: None,
         });
         let mut ledger = DriftLedger::default();
         for block in decoder.blocks(fragment.as_bytes()) {
