@@ -22,6 +22,8 @@ mod plan;
 mod status;
 // What killed runs leave.
 mod recover;
+// Whether a lake holds what was committed.
+mod verify;
 // Days that have not ended.
 mod open;
 // Very many partitions.

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Show what is in the lake, what is not, and why; by the lake alone
     Status(StatusArgs),
+    /// Check that what the lake holds is what was committed, file by file; --deep, row by row
+    Verify(VerifyArgs),
     /// Finish what killed runs left in the lake
     Recover(RecoverArgs),
     /// Bring fragments that are at hand into the lake
@@ -131,7 +133,8 @@ pub(crate) struct RunArgs {
     pub(crate) pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) range: RangeArgs,
-    /// Read partitions of the range that are settled, too
+    /// Read partitions of the range that are settled, too, and the files that are there: what is missing, damaged or
+    /// not what the records make is written again
     #[arg(long)]
     pub(crate) force: bool,
     /// Read partitions that have not ended, or not long enough ago, too: they are committed as provisional
@@ -243,6 +246,36 @@ pub(crate) struct StatusArgs {
     /// How old the newest data may be
     #[arg(long, value_name = "DURATION", default_value = "26h")]
     pub(crate) max_age: answerlake_pipeline::config::HumanDuration,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake verify --lake ./lake
+  answerlake verify pipelines/support.toml --date 2025-06-28 --deep
+  answerlake verify --lake s3://bucket/lake --output json
+
+Of the newest revision of each partition, every file is read: it is there, with the size and the SHA-256 that its \
+manifest says; its footer has the rows, the columns and the schema version. Revisions follow one another without gaps, \
+all manifests can be read, and the books balance. Files in the folders of the tables that no newest revision lists \
+are found, too. With --deep every row is decoded: times lie in the partition, JSON is JSON, no record is there twice, \
+each answer has its query, each chunk and call its answer, and positions count from 1.
+
+It reads only, needs no credentials, and may run while runs are at work. Each finding says what mends it; with any, \
+the exit code is 3. In JSON: status (ok or problems), checked, and findings, each with code, partition, path, message \
+and mend (hint, command, arguments).")]
+pub(crate) struct VerifyArgs {
+    /// Pipeline file, TOML; not needed when --lake is given. Without an app, all apps of the lake are verified
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Decode every row, and check how rows belong together
+    #[arg(long)]
+    pub(crate) deep: bool,
     #[command(flatten)]
     pub(crate) result: ResultArgs,
     #[command(flatten)]

@@ -52,6 +52,7 @@ fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
         Command::Run(args) => commands::run::execute(&args, screen.as_ref()),
         Command::Plan(args) => commands::plan::execute(&args),
         Command::Status(args) => commands::status::execute(&args),
+        Command::Verify(args) => commands::verify::execute(&args),
         Command::Recover(args) => commands::recover::execute(&args),
         Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),
         Command::Restore(args) => commands::restore::execute(&args),

@@ -28,6 +28,7 @@ use crate::manifest::{MANIFEST_FORMAT_VERSION, Manifest};
 use crate::publish::Published;
 use crate::rolling_writer::EncodedFile;
 use crate::store::all;
+use crate::verify::unbalanced_books;
 
 /// How often a commit begins again because others were faster. Each time, another's commit got through.
 const COMMIT_TRIES: u32 = 16;
@@ -78,6 +79,10 @@ pub struct Proposal {
     /// Whether nothing is written when the content is the same. Off, the files are encoded anew; those that come out
     /// with the same bytes are still carried over.
     pub allow_unchanged: bool,
+    /// Whether what is committed is read back before anything is decided by what its manifest says. Where files are
+    /// missing or damaged, nothing of the revision is kept; where they have other rows than the proposal though the
+    /// records are the same, or the books do not balance, a new revision is made of the proposal.
+    pub recheck: bool,
 }
 
 /// What becomes of a partition that is committed with other content.
@@ -158,10 +163,13 @@ impl Lake {
     /// # Errors
     /// [`LoadError::Busy`] when others were faster each time, [`LoadError::Undecided`] when it cannot be found out
     /// whether it was committed, and whatever the store fails with.
-    pub async fn commit(&self, proposal: Proposal) -> Result<CommitOutcome, LoadError> {
-        let key = &proposal.key;
+    pub async fn commit(&self, mut proposal: Proposal) -> Result<CommitOutcome, LoadError> {
+        let key = &proposal.key.clone();
         for _ in 0..COMMIT_TRIES {
-            let settled = self.settle(key).await?;
+            let mut settled = self.settle(key).await?;
+            if let Some(state) = settled.as_mut().filter(|_| proposal.recheck) {
+                self.recheck(state, &mut proposal).await?;
+            }
             if let Some(outcome) = decide_without_writing(settled.as_ref(), &proposal) {
                 return Ok(outcome);
             }
@@ -211,6 +219,23 @@ impl Lake {
             partition: key.clone(),
             tries: COMMIT_TRIES,
         })
+    }
+
+    /// Reads back what is committed. Where that is not as its manifest says, the revision counts as broken; where it is
+    /// not what the same records make, the proposal is not taken for unchanged.
+    async fn recheck(
+        &self,
+        state: &mut PartitionState,
+        proposal: &mut Proposal,
+    ) -> Result<(), LoadError> {
+        let damaged = self.damaged_files(&state.manifest).await?;
+        state.missing.extend(damaged);
+        if holds_the_same(state, proposal) {
+            let is_sound = unbalanced_books(&state.manifest).is_empty()
+                && self.has_rows_of(&state.manifest, proposal).await?;
+            proposal.allow_unchanged &= is_sound;
+        }
+        Ok(())
     }
 
     /// The partition's newest revision, published. One that is broken is returned as it is.

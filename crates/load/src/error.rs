@@ -179,6 +179,14 @@ impl LoadError {
         }
     }
 
+    /// Whether an object is not there.
+    pub fn is_not_found(&self) -> bool {
+        let Self::Store { source, .. } = self else {
+            return false;
+        };
+        matches!(source, object_store::Error::NotFound { .. })
+    }
+
     /// Adds what was tried on which object.
     pub(crate) fn store(
         action: &'static str,

@@ -44,6 +44,7 @@
 //!     on_committed: OnCommitted::Replace,
 //!     record_id_columns: PerTable::default(),
 //!     allow_unchanged: true,
+//!     recheck: false,
 //! };
 //! let outcome = lake.commit(proposal).await?;
 //! assert!(matches!(outcome, CommitOutcome::Committed { revision: 1, .. }));
@@ -100,9 +101,20 @@ mod publish;
 pub mod recover;
 // What killed runs staged, cleared.
 pub mod vacuum;
+// Columns of a data file, in little memory.
+pub mod column_reader;
+// A stored file against what a manifest says of it.
+mod integrity;
+// Whether files have the same rows.
+mod same_rows;
+// A partition against its manifests.
+pub mod verify;
+// Files that no manifest lists.
+mod unlisted;
 // What can go wrong.
 pub mod error;
 
+pub use column_reader::StoredColumns;
 pub use commit::{CommitOutcome, OnCommitted, Proposal};
 pub use config::{Compression, WriterConfig};
 pub use data_file::{DataFile, Origin};
@@ -119,3 +131,4 @@ pub use rolling_writer::{EncodedFile, RollingWriter};
 pub use store::LakeStore;
 pub use summary::PartitionSummary;
 pub use vacuum::ClearedStaging;
+pub use verify::{Checked, Expected, Fault, Finding, Revisions};

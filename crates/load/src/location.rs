@@ -55,6 +55,23 @@ pub fn parse_data_file(path: &Path) -> Option<DataFileLocation> {
     (canonical == name).then_some(location)
 }
 
+/// The folder of a table's data.
+pub fn data(table: Table) -> Path {
+    Path::from(table.name())
+}
+
+/// The folder of an app's data in a table.
+pub fn app_data(table: Table, app_id: &AppId) -> Path {
+    Path::from(format!("{table}/app_id={app_id}"))
+}
+
+/// The partition in whose folder of data something lies directly, whatever it is; `None` for anything else.
+pub fn parse_data_folder(path: &Path) -> Option<PartitionKey> {
+    let (table, rest) = path.as_ref().split_once('/')?;
+    Table::from_name(table)?;
+    PartitionKey::parse(rest.rsplit_once('/')?.0)
+}
+
 /// The folder of all commits.
 pub fn commits() -> Path {
     Path::from(format!("{OURS}/commits"))
@@ -202,6 +219,11 @@ pub fn parse_failure(path: &Path) -> Option<PartitionKey> {
     PartitionKey::parse(rest.strip_suffix(".json")?)
 }
 
+/// The folder of an app's strays.
+pub fn app_strays(app_id: &AppId) -> Path {
+    Path::from(format!("{OURS}/strays/app_id={app_id}"))
+}
+
 /// The folder of the strays of a partition's day.
 pub fn strays(key: &PartitionKey) -> Path {
     Path::from(format!("{OURS}/strays/{}", day(key)))
@@ -327,6 +349,8 @@ mod tests {
             let path = data_file(table, &key, &data_file_name(part, revision, &hash));
             prop_assert_eq!(Path::parse(path.as_ref()).unwrap(), path.clone());
             let hash = hash[..12].to_owned();
+            prop_assert_eq!(parse_data_folder(&path), Some(key.clone()));
+            prop_assert!(path.prefix_matches(&app_data(table, key.app_id())));
             prop_assert_eq!(parse_data_file(&path), Some(DataFileLocation { table, key, part, revision, hash }));
         }
 

@@ -179,6 +179,21 @@ impl LakeStore {
         Ok(listed.into_iter().map(|object| object.location).collect())
     }
 
+    /// What lies directly in a folder: folders, and objects.
+    pub(crate) async fn list_level(
+        &self,
+        folder: &Path,
+    ) -> Result<(Vec<Path>, Vec<Path>), LoadError> {
+        let listed = absent_as_none(self.store.list_with_delimiter(Some(folder)).await)
+            .map_err(LoadError::store("list", folder))?;
+        let Some(listed) = listed else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let objects = listed.objects.into_iter();
+        let objects = objects.map(|object| object.location).collect();
+        Ok((listed.common_prefixes, objects))
+    }
+
     /// Reads many small objects and makes something of each, in their order; `None` for one that is not there.
     pub(crate) async fn read_each<T: Send + 'static>(
         &self,

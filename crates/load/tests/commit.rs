@@ -14,27 +14,9 @@ use answerlake_model::{
 
 use crate::faulty_store::FaultyStore;
 use crate::setup::{
-    TestLake, check_consistent, encode, key, key_of, local, memory, noise, paths, proposal, s3,
+    TestLake, check_consistent, encode, key, key_of, local, memory, noise, over_all_stores, paths,
+    proposal, s3,
 };
-
-macro_rules! over_all_stores {
-    ($($name:ident),* $(,)?) => {
-        mod over_memory { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() { super::$name(super::memory().await).await; }
-        )* }
-        mod over_local_disk { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() { super::$name(super::local().await).await; }
-        )* }
-        mod over_s3 { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $name() {
-                if let Some(lake) = super::s3().await { super::$name(lake).await; }
-            }
-        )* }
-    };
-}
 
 over_all_stores!(
     a_first_commit_puts_files_in_place,

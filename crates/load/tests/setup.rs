@@ -21,6 +21,27 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
+/// Makes a test over each kind of store of each function named; they stand in `super`, as do `memory`, `local`, `s3`.
+macro_rules! over_all_stores {
+    ($($name:ident),* $(,)?) => {
+        mod over_memory { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() { super::$name(super::memory().await).await; }
+        )* }
+        mod over_local_disk { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() { super::$name(super::local().await).await; }
+        )* }
+        mod over_s3 { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                if let Some(lake) = super::s3().await { super::$name(lake).await; }
+            }
+        )* }
+    };
+}
+pub(crate) use over_all_stores;
+
 pub(crate) fn schema(table: Table) -> TableSchema {
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let tags = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
@@ -150,6 +171,7 @@ pub(crate) fn proposal(scratch: &Path, run: &str, rows: i64) -> Proposal {
             (table == Table::Queries).then_some("query_id")
         }),
         allow_unchanged: true,
+        recheck: false,
     }
 }
 

@@ -11,3 +11,4 @@ mod faulty_store;
 mod files;
 mod setup;
 mod vacuum;
+mod verify;

@@ -66,6 +66,8 @@ mod ingest;
 mod recovery;
 // `restore`: records, back out of the lake.
 mod restore;
+// `verify`: is it what was committed.
+pub mod verify;
 // `status`: what is there.
 pub mod status;
 // `schema --drift`: what came that the tables do not hold.
@@ -88,5 +90,6 @@ pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
 pub use restore::{RestoreFormat, RestoreReport, restore};
 pub use run::run;
 pub use status::{StatusReport, StatusRequest, status};
+pub use verify::{VerifyReport, VerifyRequest, verify};
 pub use work_list::{WorkEntry, WorkList, plan_run};
 pub use workbench::RunContext;

@@ -79,6 +79,7 @@ pub async fn run(
             client: client.observed_by(Arc::clone(&progress) as Arc<dyn JobObserver>),
             source: &extract.source,
             planned,
+            is_forced: request.force,
             progress: &progress,
         };
         let outcome = run.run().await;
@@ -112,6 +113,7 @@ struct WindowRun<'r> {
     client: ExportClient,
     source: &'r SourceConfig,
     planned: &'r PlannedWindow,
+    is_forced: bool,
     progress: &'r Arc<WindowProgress>,
 }
 
@@ -288,6 +290,7 @@ impl WindowRun<'_> {
             partial: false,
             on_committed,
             earlier_jobs: Vec::new(),
+            recheck: self.is_forced,
         };
         let partitions = self
             .bench

@@ -94,12 +94,14 @@ impl Union {
                 partial: state.manifest.partial,
                 on_committed: OnCommitted::ReplaceRevision(state.revision),
                 earlier_jobs: state.manifest.jobs.clone(),
+                recheck: false,
             },
             None => CommitAs {
                 provisional: false,
                 partial: true,
                 on_committed: OnCommitted::Refuse,
                 earlier_jobs: Vec::new(),
+                recheck: false,
             },
         }
     }

@@ -65,6 +65,8 @@ pub(crate) struct CommitAs {
     pub(crate) on_committed: OnCommitted,
     /// The books of jobs that brought records which the partition held before.
     pub(crate) earlier_jobs: Vec<JobBooks>,
+    /// Whether what is committed is read back first.
+    pub(crate) recheck: bool,
 }
 
 /// What came of a partition.
@@ -203,6 +205,7 @@ impl<'a> Workbench<'a> {
             partial,
             on_committed,
             earlier_jobs: mut jobs,
+            recheck,
         } = commit_as;
         jobs.push(job.clone());
         self.known_drift
@@ -224,6 +227,7 @@ impl<'a> Workbench<'a> {
             on_committed,
             record_id_columns: PerTable::from_fn(record_id_column),
             allow_unchanged: true,
+            recheck,
         };
         let (state, revision, rows, bytes) = match self.lake.commit(proposal).await? {
             CommitOutcome::Committed {

@@ -6,9 +6,11 @@ pub(crate) mod run;
 pub(crate) mod plan;
 // What is in the lake.
 pub(crate) mod status;
+// Is it what was committed.
+pub(crate) mod verify;
 // Finish what killed runs left.
 pub(crate) mod recover;
-// What the three have in common.
+// What those have in common.
 mod answer;
 // Bring fragments that are at hand into the lake.
 pub(crate) mod ingest;

@@ -1,0 +1,100 @@
+//! `answerlake verify`
+
+use std::fmt::Write;
+
+use answerlake_pipeline::status::Health;
+use answerlake_pipeline::verify::FindingReport;
+use answerlake_pipeline::{PipelineConfig, VerifyReport, VerifyRequest};
+
+use super::answer::{Answer, Invocation, answer};
+use crate::args::VerifyArgs;
+use crate::output::{Exit, bytes, grouped};
+use crate::paragraph::{COLUMNS, wrapped};
+
+pub(crate) fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
+    answer(&args.result, async {
+        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let request = VerifyRequest {
+            range: (&args.range).into(),
+            deep: args.deep,
+        };
+        let report = answerlake_pipeline::verify(&config, &request).await?;
+        Ok(Answer {
+            text: text(&report, args),
+            exit: match report.status {
+                Health::Problems => Exit::SomeFailed,
+                Health::Ok => Exit::Done,
+            },
+            result: report,
+        })
+    })
+}
+
+fn text(report: &VerifyReport, args: &VerifyArgs) -> String {
+    let invocation = Invocation {
+        pipeline: args.pipeline.as_deref(),
+        settings: &args.settings,
+    };
+    let checked = &report.checked;
+    let what = if report.deep {
+        "manifests, checksums, footers, books, every row"
+    } else {
+        "manifests, checksums, footers, books"
+    };
+    let mut text = format!(
+        "{}, {}, {} ({}), {}\nchecked: {what}\n",
+        counted(checked.apps, "app"),
+        counted(checked.partitions, "partition"),
+        counted(checked.files, "file"),
+        bytes(checked.bytes),
+        counted(checked.records, "record"),
+    );
+    if report.findings.is_empty() {
+        text.push_str("no problems\n");
+        return text;
+    }
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{}:",
+        counted(report.findings.len() as u64, "problem")
+    );
+    for alike in report
+        .findings
+        .chunk_by(|one, next| (&one.partition, &one.mend) == (&next.partition, &next.mend))
+    {
+        text.push_str(&findings(alike, invocation));
+    }
+    text
+}
+
+/// Findings of one partition that one thing mends.
+fn findings(alike: &[FindingReport], invocation: Invocation<'_>) -> String {
+    let mut text = String::new();
+    let Some(first) = alike.first() else {
+        return text;
+    };
+    let place = first.partition.as_deref().unwrap_or("in no partition");
+    let _ = writeln!(text, "  {place}");
+    for finding in alike {
+        if let Some(path) = &finding.path {
+            let _ = writeln!(text, "    {path}");
+        }
+        for line in wrapped(&finding.message, COLUMNS - 6) {
+            let _ = writeln!(text, "      {line}");
+        }
+    }
+    for line in wrapped(&format!("to mend it: {}", first.mend.hint), COLUMNS - 4) {
+        let _ = writeln!(text, "    {line}");
+    }
+    if let Some(command) = first.mend.command {
+        let command = invocation.command(command, &first.mend.arguments);
+        let _ = writeln!(text, "    {command}");
+    }
+    text
+}
+
+fn counted(number: u64, name: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {name}{ending}", grouped(number))
+}
