@@ -23,7 +23,7 @@ Exit codes:
   0    done
   1    unexpected
   2    usage or configuration
-  3    some partitions failed, the rest are committed
+  3    some partitions failed, the rest are committed; or problems were found: status --check, verify, recover
   4    refused by the source: token, scope, app id
   5    the source failed
   6    the lake failed
@@ -306,6 +306,7 @@ pub(crate) struct RecoverArgs {
 Examples:
   answerlake ingest export.json --lake ./lake
   answerlake ingest 'downloads/part-*.json.gz' --lake ./lake --app-id st-…
+  answerlake ingest ./lake/_answerlake/dead_letters/app_id=st-…/dt=2025-06-28 --lake ./lake      # after a fix
 
 A fragment is what the export API serves: a JSON array of records; gzip, zstd, lines of JSON and an object \
 around the array are taken too. Without --app-id, each record belongs to the app it names in botId. A day that is \
