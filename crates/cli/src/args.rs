@@ -23,7 +23,7 @@ Exit codes:
   0    done
   1    unexpected
   2    usage or configuration
-  3    some partitions failed, the rest are committed; or problems were found: status --check, verify, recover
+  3    some partitions failed, the rest are committed
   4    refused by the source: token, scope, app id
   5    the source failed
   6    the lake failed
