@@ -346,20 +346,26 @@ fn decide_without_writing(
     settled: Option<&PartitionState>,
     proposal: &Proposal,
 ) -> Option<CommitOutcome> {
-    let state = settled.filter(|state| !state.is_broken())?;
+    let state = settled?;
     let revision = state.revision;
+    if let OnCommitted::ReplaceRevision(expected) = proposal.on_committed
+        && expected != revision
+        && !holds_the_same(state, proposal)
+    {
+        // Broken or not: what it holds, the proposal was made without.
+        return Some(CommitOutcome::Refused { revision });
+    }
+    if state.is_broken() {
+        return None;
+    }
     if !holds_the_same(state, proposal) {
         // An older job must not undo what a newer one brought, whichever run is the last to commit.
         if as_of(&proposal.jobs).is_some_and(|time| Some(time) < as_of(&state.manifest.jobs)) {
             let rows = state.manifest.rows();
             return Some(CommitOutcome::Outdated { revision, rows });
         }
-        let may_replace = match proposal.on_committed {
-            OnCommitted::Replace | OnCommitted::ReplaceUnlessShrunk => true,
-            OnCommitted::ReplaceRevision(expected) => expected == revision,
-            OnCommitted::Refuse => false,
-        };
-        return (!may_replace).then_some(CommitOutcome::Refused { revision });
+        return (proposal.on_committed == OnCommitted::Refuse)
+            .then_some(CommitOutcome::Refused { revision });
     }
     let ends_provisional = state.manifest.provisional && !proposal.provisional;
     let ends_partial = state.manifest.partial && !proposal.partial;

@@ -27,6 +27,7 @@ over_all_stores!(
     a_partition_without_records_is_committed,
     a_large_file_is_uploaded_in_parts,
     ingest_does_not_replace,
+    what_was_made_of_a_revision_replaces_no_other,
     a_proposal_that_lacks_records_does_not_replace,
     an_older_job_does_not_undo_a_newer_one,
     unknown_sections_are_kept_with_their_content,
@@ -302,6 +303,30 @@ async fn ingest_does_not_replace(test: TestLake) {
         CommitOutcome::Refused { revision: 1 }
     );
     assert_eq!(check_consistent(&test.lake).await, 1);
+}
+
+async fn what_was_made_of_a_revision_replaces_no_other(test: TestLake) {
+    let union = |rows| Proposal {
+        on_committed: OnCommitted::ReplaceRevision(1),
+        ..test.proposal(rows)
+    };
+    test.commit(test.proposal(10)).await;
+    let outcome = test.commit(union(11)).await;
+    assert!(matches!(
+        outcome,
+        CommitOutcome::Committed { revision: 2, .. }
+    ));
+    assert_eq!(
+        test.commit(union(12)).await,
+        CommitOutcome::Refused { revision: 2 }
+    );
+    // What is there already need not be committed.
+    let outcome = test.commit(union(11)).await;
+    assert!(matches!(
+        outcome,
+        CommitOutcome::Unchanged { revision: 2, .. }
+    ));
+    assert_eq!(check_consistent(&test.lake).await, 2);
 }
 
 async fn unknown_sections_are_kept_with_their_content(test: TestLake) {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use answerlake_load::{CommitOutcome, Lake, LakeStore, LoadError, Recovered};
+use answerlake_load::{
+    CommitOutcome, Lake, LakeStore, LoadError, OnCommitted, Proposal, Recovered,
+};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -186,6 +188,16 @@ async fn a_commit_without_its_files_is_broken_and_committed_again() {
             missing: broken.missing
         }]
     );
+
+    // What was made of revision 1 does not know what revision 2 brought, whatever became of that.
+    let outcome = healthy
+        .commit(Proposal {
+            on_committed: OnCommitted::ReplaceRevision(1),
+            ..proposal(scratch.path(), "run-3", 7)
+        })
+        .await
+        .unwrap();
+    assert_eq!(outcome, CommitOutcome::Refused { revision: 2 });
 
     // Even the digest that it claims to hold does not count, and the files of revision 1 go.
     let outcome = healthy
