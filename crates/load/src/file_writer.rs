@@ -163,7 +163,7 @@ impl DataFileWriter {
     }
 
     /// Bytes so far, the open row group's as far as it is encoded.
-    pub fn encoded_bytes(&self) -> u64 {
+    fn encoded_bytes(&self) -> u64 {
         let columns = self
             .group
             .iter()

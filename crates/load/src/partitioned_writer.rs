@@ -117,12 +117,6 @@ impl PartitionedWriter {
         self.spill.is_some()
     }
 
-    /// Bytes encoded so far, in all partitions.
-    pub fn encoded_bytes(&self) -> u64 {
-        let writers = self.writers.values().flat_map(BTreeMap::values);
-        writers.map(|table| table.writer.encoded_bytes()).sum()
-    }
-
     /// Ends all files, those in parallel of which nothing waits in scratch. A partition that was written to is in the
     /// result, even if it got no rows.
     ///

@@ -90,16 +90,6 @@ impl RollingWriter {
         Ok(())
     }
 
-    /// Bytes encoded so far, in all files.
-    pub fn encoded_bytes(&self) -> u64 {
-        let finished: u64 = self.finished.iter().map(|file| file.bytes).sum();
-        finished
-            + self
-                .writer
-                .as_ref()
-                .map_or(0, DataFileWriter::encoded_bytes)
-    }
-
     /// Bytes of memory that the open file takes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.writer.as_ref().map_or(0, DataFileWriter::memory_bytes)
