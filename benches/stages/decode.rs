@@ -3,8 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use answerlake_model::Grain;
-use answerlake_transform::{AppAssignment, DecodeConfig, DecodedBlock, Decoder, PromptLayout};
+use answerlake_transform::{AppAssignment, DecodeConfig, DecodedBlock, Decoder};
 
 use crate::data::Input;
 use crate::measure::{Measured, Sample};
@@ -31,14 +30,7 @@ pub(crate) fn measure_all(fragments: &[Vec<u8>]) -> Measured {
 
 /// Decodes the fragments, a block at a time.
 pub(crate) fn decode(fragments: &[Vec<u8>]) -> impl Iterator<Item = DecodedBlock> {
-    let decoder = Decoder::new(DecodeConfig {
-        app: AppAssignment::FromRecords,
-        window: None,
-        grain: Grain::Day,
-        prompt: PromptLayout::Parts,
-        max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
-        masking: None,
-    });
+    let decoder = Decoder::new(DecodeConfig::new(AppAssignment::FromRecords));
     let mut fragments = fragments.iter().zip(1..);
     let mut reading = None;
     std::iter::from_fn(move || {

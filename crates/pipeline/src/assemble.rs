@@ -489,12 +489,9 @@ mod tests {
         let assembly = Assembly {
             compute: Compute::try_new(Some(threads), 1 << 30, 1).unwrap(),
             decode: DecodeConfig {
-                app: AppAssignment::Fixed(app_id.clone()),
                 window: Some((window, TimeDelta::seconds(1))),
-                grain: Grain::Day,
-                prompt: PromptLayout::Parts,
                 max_record_bytes,
-                masking: None,
+                ..DecodeConfig::new(AppAssignment::Fixed(app_id.clone()))
             },
             writer: WriterConfig::default(),
             schemas: Arc::new(table_schemas(PromptLayout::Parts)),

@@ -121,12 +121,11 @@ impl<'a> Workbench<'a> {
         Assembly {
             compute: self.compute.clone(),
             decode: DecodeConfig {
-                app,
                 window,
                 grain: self.config.lake.grain,
                 prompt: self.config.lake.prompt,
-                max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
                 masking: self.masking.clone(),
+                ..DecodeConfig::new(app)
             },
             writer: WriterConfig {
                 compression: self.config.lake.compression,

@@ -46,6 +46,18 @@ impl DecodeConfig {
     /// 32 MiB: some 150 times the largest record the vendor documents. A record takes several times its size while it
     /// is decoded and written, and that must fit in the least memory a run may have.
     pub const DEFAULT_MAX_RECORD_BYTES: usize = 32 * 1024 * 1024;
+
+    /// For records of any time, by day, with prompts as parts, of the default size, and not masked.
+    pub fn new(app: AppAssignment) -> Self {
+        Self {
+            app,
+            window: None,
+            grain: Grain::Day,
+            prompt: PromptLayout::default(),
+            max_record_bytes: Self::DEFAULT_MAX_RECORD_BYTES,
+            masking: None,
+        }
+    }
 }
 
 /// Which app records belong to.
@@ -533,14 +545,7 @@ mod tests {
         "botId":"st-1","timeStampValue":1751105966740,"createdOn":"2025-06-28T10:19:26.740Z","__v":0}"#;
 
     fn config() -> DecodeConfig {
-        DecodeConfig {
-            app: AppAssignment::FromRecords,
-            window: None,
-            grain: Grain::Day,
-            prompt: PromptLayout::Parts,
-            max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
-            masking: None,
-        }
+        DecodeConfig::new(AppAssignment::FromRecords)
     }
 
     fn decode(config: DecodeConfig, records: &[&str]) -> DecodedBlock {

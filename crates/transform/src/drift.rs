@@ -262,7 +262,7 @@ fn worked_out(table: Table, pointer: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use answerlake_model::{DriftLedger, Grain};
+    use answerlake_model::DriftLedger;
 
     use crate::{AppAssignment, DecodeConfig, Decoder};
 
@@ -270,14 +270,7 @@ mod tests {
 
     /// The ledger of a fragment, a path a line.
     fn ledger(fragment: &str) -> (Vec<String>, DriftLedger) {
-        let decoder = Decoder::new(DecodeConfig {
-            app: AppAssignment::FromRecords,
-            window: None,
-            grain: Grain::Day,
-            prompt: PromptLayout::Parts,
-            max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
-            masking: None,
-        });
+        let decoder = Decoder::new(DecodeConfig::new(AppAssignment::FromRecords));
         let mut ledger = DriftLedger::default();
         for block in decoder.blocks(fragment.as_bytes()) {
             let block = decoder.decode(block.unwrap(), 1);

@@ -513,12 +513,11 @@ fn restored(json: String) -> Result<RestoredRecord, String> {
 mod tests {
     use std::convert::Infallible;
 
-    use answerlake_model::{AppId, Grain};
+    use answerlake_model::AppId;
     use arrow::array::{ArrayRef, Float64Array, StringArray};
 
     use super::*;
     use crate::decode::{AppAssignment, DecodeConfig, Decoder};
-    use crate::schema::PromptLayout;
 
     const TWO: [&str; 2] = [
         r#"{"_id":"q-1","event":"search","createdOn":"2025-06-28T10:00:00.000Z","answerDebug":[
@@ -529,14 +528,8 @@ mod tests {
     type Batches = PerTable<Vec<RecordBatch>>;
 
     fn flatten(records: &[&str]) -> Batches {
-        let decoder = Decoder::new(DecodeConfig {
-            app: AppAssignment::Fixed(AppId::try_new("st-1").unwrap()),
-            window: None,
-            grain: Grain::Day,
-            prompt: PromptLayout::Parts,
-            max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
-            masking: None,
-        });
+        let app = AppAssignment::Fixed(AppId::try_new("st-1").unwrap());
+        let decoder = Decoder::new(DecodeConfig::new(app));
         let fragment = format!("[{}]", records.join(","));
         let block = decoder.blocks(fragment.as_bytes()).next().unwrap().unwrap();
         let rows = decoder.decode(block, 1).partitions.remove(0);

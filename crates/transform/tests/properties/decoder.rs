@@ -121,7 +121,6 @@ fn decode(bytes: &[u8], choices: &mut Choices<'_>) -> Result<Tally, String> {
             .once_in(3)
             .then(|| (window.unwrap(), TimeDelta::hours(1))),
         max_record_bytes: choices.of(&[usize::MAX, usize::MAX, 3000, 400, 1]),
-        masking: None,
         ..config(choices.of(&[PromptLayout::Parts, PromptLayout::Text]))
     };
     let max_record_bytes = config.max_record_bytes;

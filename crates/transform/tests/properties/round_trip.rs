@@ -25,12 +25,9 @@ pub(crate) struct Loaded {
 
 pub(crate) fn config(prompt: PromptLayout) -> DecodeConfig {
     DecodeConfig {
-        app: AppAssignment::Fixed(AppId::try_new("st-1").unwrap()),
-        window: None,
         grain: Grain::Hour,
         prompt,
-        max_record_bytes: DecodeConfig::DEFAULT_MAX_RECORD_BYTES,
-        masking: None,
+        ..DecodeConfig::new(AppAssignment::Fixed(AppId::try_new("st-1").unwrap()))
     }
 }
 
