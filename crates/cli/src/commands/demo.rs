@@ -1,7 +1,7 @@
 //! `answerlake demo`: the whole way once, with nothing to set up.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,29 @@ use answerlake_pipeline::{
 };
 use anyhow::Context;
 use chrono::TimeDelta;
+use clap::Args;
 
-use crate::args::DemoArgs;
 use crate::output::{Exit, bytes, grouped, print, program};
 use crate::progress::Bars;
 use crate::screen::Screen;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  answerlake demo /tmp/answerlake-demo
+
+Run it twice: the second run finds that nothing is left to do.")]
+pub(crate) struct DemoArgs {
+    /// Folder of the lake
+    #[arg(default_value = "answerlake-demo")]
+    pub(crate) folder: PathBuf,
+    /// Weeks of made-up data
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) weeks: u32,
+    /// Records a day
+    #[arg(long, value_name = "N", default_value_t = 80)]
+    pub(crate) records_per_day: u32,
+}
 
 pub(crate) fn execute(args: &DemoArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     let lake = args.folder.join("lake");

@@ -7,7 +7,7 @@ use answerlake_pipeline::drift_report::DriftedPath;
 use answerlake_pipeline::{DriftReport, DriftRequest, PipelineConfig};
 
 use super::answer::{Answer, answer};
-use crate::args::SchemaArgs;
+use super::schema::SchemaArgs;
 use crate::output::{Exit, grouped};
 use crate::paragraph::{COLUMNS, wrapped};
 

@@ -1,13 +1,70 @@
 //! `answerlake emulate`
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use answerlake_emulator::{DataConfig, Emulator, EmulatorConfig, JobShape, write_fragments};
+use answerlake_pipeline::config::{HumanDuration, HumanTime};
 use anyhow::Context;
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{EmulateArgs, refused};
+use crate::args::refused;
 use crate::output::{Exit, bytes, grouped, print, program};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake emulate
+  answerlake emulate --port 8080 --from 2025-06-01 --to 2025-07-01 --records-per-day 500
+  answerlake emulate --write fragments --records 5000
+
+It prints the settings that a run needs. With --write it serves nothing: it writes fragments to a folder, as the \
+API would serve them, for `answerlake ingest`.")]
+pub(crate) struct EmulateArgs {
+    /// Port on the loopback interface; 0 takes a free one
+    #[arg(long, default_value_t = 8780)]
+    pub(crate) port: u16,
+    /// First day with records
+    #[arg(long, value_name = "TIME", default_value = "2025-06-02")]
+    pub(crate) from: HumanTime,
+    /// Day after the last
+    #[arg(long, value_name = "TIME", default_value = "2025-06-30")]
+    pub(crate) to: HumanTime,
+    /// Records a day
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) records_per_day: u32,
+    /// Seed of the made-up data
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) seed: u64,
+    /// Distinct chunks in the made-up corpus
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    pub(crate) pool: usize,
+    /// Length of texts: 1 makes about 200 kB of a generative record
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) text_scale: f64,
+    /// Export time of a fragment; the vendor takes about 10 s
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(crate) fragment_time: HumanDuration,
+    /// Delay of each answer
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(crate) latency: HumanDuration,
+    /// Serve fragments gzipped
+    #[arg(long)]
+    pub(crate) gzip: bool,
+    /// Serve jobs in the older shape, one file without totals
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Compact JSON, not indented as the vendor's is
+    #[arg(long)]
+    pub(crate) compact: bool,
+    /// Write fragments to this folder and end
+    #[arg(long, value_name = "FOLDER", requires = "records")]
+    pub(crate) write: Option<PathBuf>,
+    /// How many records to write, spread over the days
+    #[arg(long, value_name = "N", requires = "write")]
+    pub(crate) records: Option<u32>,
+}
 
 pub(crate) fn execute(args: &EmulateArgs) -> anyhow::Result<Exit> {
     let defaults = EmulatorConfig::default();

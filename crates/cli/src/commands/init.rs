@@ -2,13 +2,35 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use answerlake_pipeline::config::{Template, template};
 use anyhow::Context;
+use clap::Args;
 
-use crate::args::{InitArgs, refused};
+use crate::args::{NeededArgs, refused};
 use crate::output::{Exit, print, program};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake init
+  answerlake init pipelines/support.toml --host https://platform.kore.ai --app-id st-… --lake ./lake --window-start 2025-06-01
+  answerlake init - | less
+
+Every setting stands in the file with what it means; those that are commented out show what holds without them. What \
+has to be set and is not given as a flag or in the environment is left to be filled in, and a run refuses the file \
+until it is.")]
+pub(crate) struct InitArgs {
+    /// The file to write; - writes to stdout
+    #[arg(default_value = "pipeline.toml")]
+    pub(crate) path: PathBuf,
+    /// Replace the file when there is one
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) settings: NeededArgs,
+}
 
 pub(crate) fn execute(args: &InitArgs) -> anyhow::Result<Exit> {
     let template = template(&args.settings.0)?;

@@ -2,17 +2,60 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use answerlake_pipeline::plan::{PlannedWindow, Reason};
 use answerlake_pipeline::work_list::slot_name;
 use answerlake_pipeline::{PipelineConfig, RunRequest, WorkList, plan_run};
 use chrono::{DateTime, Utc};
+use clap::Args;
 
 use super::answer::{Answer, answer};
-use crate::args::PlanArgs;
+use crate::args::{RangeArgs, ResultArgs, SettingArgs};
 use crate::output::{Exit, grouped};
 use crate::paragraph::{listed, wrapped};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake plan pipelines/support.toml
+  answerlake plan pipelines/support.toml --from 2025-06-01 --to 2025-07-01
+  answerlake plan pipelines/support.toml --workers 4 --output json
+
+Nothing is asked of the source and nothing is written; credentials are not needed. Without a range, all since \
+window.start until now, less the lag. Partitions are read that are \
+uncommitted, provisional (read before they had settled), partial (nothing proves them complete), broken (files of \
+them are nowhere) or forced. How long an export takes is told by those before it, and is `?` (null) where none was \
+seen through.
+
+With --output json: one line, a list of at most 1,000 entries, for Airflow's task mapping or any other orchestrator. \
+Each has app_id, from, to, partitions, reasons, predicted_seconds and arguments; a worker runs
+  answerlake run pipelines/support.toml ARGUMENTS…
+with the same settings. Entries are independent of one another, and all of them together do what the run would have \
+done. --workers N divides the rate limits among N that run at once.")]
+pub(crate) struct PlanArgs {
+    /// Pipeline file, TOML; not needed when --app-id and --lake are given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Plan partitions of the range that are settled, too
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Plan partitions that have not ended, or not long enough ago, too
+    #[arg(long)]
+    pub(crate) include_open: bool,
+    /// Workers that will run entries at once: each is given its share of the rate limits
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) workers: u32,
+    /// Exit code when there is nothing to do, such as 99 for Airflow to skip the task [default: 0]
+    #[arg(long, value_name = "CODE")]
+    pub(crate) skip_exit_code: Option<u8>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
 
 pub(crate) fn execute(args: &PlanArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {

@@ -1,12 +1,33 @@
 //! `answerlake recover`
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use answerlake_pipeline::{PipelineConfig, RecoveryReport, RunStatus};
+use clap::Args;
 
 use super::answer::{Answer, Invocation, answer};
-use crate::args::RecoverArgs;
+use crate::args::{ResultArgs, SettingArgs};
 use crate::output::{Exit, bytes};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake recover --lake ./lake
+  answerlake recover pipelines/support.toml
+
+Every run does the same for its app when it starts. Commits that a killed run left unfinished are finished, and files \
+that it staged and never committed are removed once they are 48 hours old. A revision of which files are nowhere is \
+broken: it is said (exit code 3), and the next run that looks at its partition reads that again. Safe at any time, \
+also while runs are at work.")]
+pub(crate) struct RecoverArgs {
+    /// Pipeline file, TOML; not needed when --lake is given. Without an app, all apps of the lake are recovered
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
 
 pub(crate) fn execute(args: &RecoverArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {

@@ -5,10 +5,44 @@ use std::io::{BufWriter, ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use answerlake_pipeline::{PipelineConfig, PipelineError, RestoreFormat, RestoreReport};
+use clap::{Args, ValueEnum};
 
 use super::answer::{Answer, answer};
-use crate::args::{OutputFormat, RestoreArgs, RestoreFormatArg, refused};
+use crate::args::{OutputFormat, RangeArgs, ResultArgs, SettingArgs, refused};
 use crate::output::{Exit, bytes, grouped};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake restore --lake ./lake --date 2025-06-28 > records.ndjson
+  answerlake restore pipelines/support.toml --from 2025-06-01 --to 2025-07-01 --format json --out june.json
+
+The records equal those that were exported as JSON values: their white space, the order of their members, and how \
+numbers are spelled may differ. Each partition is proved by the digest in its manifest; one that is not as it was \
+committed ends the command with exit code 6. Without a range, all that is committed is restored; without an app, all \
+apps of the lake. Credentials are not needed.")]
+pub(crate) struct RestoreArgs {
+    /// Pipeline file, TOML; not needed when --lake is given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Lines of JSON, or one array as the export API serves it
+    #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
+    pub(crate) format: RestoreFormatArg,
+    /// File that the records are written to, whole or not at all [default: stdout, without a result]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RestoreFormatArg {
+    Ndjson,
+    Json,
+}
 
 const BUFFER_BYTES: usize = 1 << 18;
 

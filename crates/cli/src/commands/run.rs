@@ -1,12 +1,49 @@
 //! `answerlake run`
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use answerlake_pipeline::{PipelineConfig, RunRequest};
+use clap::Args;
 
-use crate::args::RunArgs;
+use crate::args::{RangeArgs, ResultArgs, SettingArgs};
 use crate::output::Exit;
 use crate::screen::Screen;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake run pipelines/support.toml
+  answerlake run pipelines/support.toml --date 2025-06-28
+  ANSWERLAKE_TOKEN=… answerlake run --host https://platform.kore.ai --app-id st-… --lake ./lake \\
+      --from 2025-06-01 --to 2025-07-01
+
+Which partitions are due: those of the range, and of the lookback before it, that are not committed, or were \
+read before they had settled. Without a range, all since window.start until now, less the lag. Running again is \
+always safe.
+
+Every setting stands in the pipeline file, in the environment, or as a flag, each winning over the one before; \
+--help lists them all.")]
+pub(crate) struct RunArgs {
+    /// Pipeline file, TOML; not needed when --host, --app-id and --lake are given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Read partitions of the range that are settled, too, and the files that are there: what is missing, damaged or
+    /// not what the records make is written again
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Read partitions that have not ended, or not long enough ago, too: they are committed as provisional
+    #[arg(long)]
+    pub(crate) include_open: bool,
+    /// Exit code when there is nothing to do, such as 99 for Airflow to skip the task [default: 0]
+    #[arg(long, value_name = "CODE")]
+    pub(crate) skip_exit_code: Option<u8>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
 
 pub(crate) fn execute(args: &RunArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     super::execute(

@@ -1,15 +1,86 @@
 //! `answerlake schema`
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use answerlake_model::Table;
+use answerlake_pipeline::config::HumanTime;
+use answerlake_pipeline::plan::Range;
 use answerlake_transform::schema::{Column, columns, row_doc};
 use answerlake_transform::{PromptLayout, SCHEMA_VERSION};
+use chrono::NaiveDate;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::answer::{Answer, answer};
-use crate::args::{PromptArg, SchemaArgs};
+use crate::args::{LakeArgs, ResultArgs};
 use crate::output::Exit;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake schema
+  answerlake schema chunks
+  answerlake schema --output json
+  answerlake schema --drift --lake ./lake
+  answerlake schema chunks --drift --lake ./lake --from 2025-06-01 --output json
+
+With --drift: what records brought that the columns do not hold, and that stands in `extra` therefore, by path: keys \
+that have no column, values of a type that is not expected, null among them, values that a column would not give \
+back exactly, and `absent` for keys that are there in every documented record. It is told by the manifests of the \
+lake alone; credentials are not needed. Only paths are told, never values; keys that look like data stand as `*`. \
+Records of other events than search and feedback stand whole in `events` and do not drift. `answerlake run --strict` \
+fails partitions that drift.")]
+pub(crate) struct SchemaArgs {
+    /// One table only
+    #[arg(value_parser = PossibleValuesParser::new(Table::ALL.map(Table::name)))]
+    pub(crate) table: Option<String>,
+    /// How prompts are stored: parts or text
+    #[arg(
+        long,
+        value_name = "LAYOUT",
+        default_value = "parts",
+        conflicts_with = "drift"
+    )]
+    pub(crate) prompt: PromptArg,
+    /// Show what drifted from the schema in a lake
+    #[arg(long)]
+    pub(crate) drift: bool,
+    /// With --drift: pipeline file, TOML; not needed when --lake is given. Without an app, all apps of the lake are shown
+    #[arg(long, value_name = "FILE", requires = "drift")]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// With --drift: first instant looked at, UTC unless it names a zone [default: the first partition]
+    #[arg(long, value_name = "TIME", requires = "drift")]
+    from: Option<HumanTime>,
+    /// With --drift: first instant not looked at [default: the end of the last partition]
+    #[arg(long, value_name = "TIME", requires = "drift")]
+    to: Option<HumanTime>,
+    /// With --drift: one UTC day
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"], requires = "drift")]
+    date: Option<NaiveDate>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) lake: LakeArgs,
+}
+
+impl SchemaArgs {
+    /// The range that is looked at.
+    pub(crate) fn range(&self) -> Range {
+        Range {
+            from: self.from.map(|time| time.0),
+            to: self.to.map(|time| time.0),
+            date: self.date,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PromptArg {
+    Parts,
+    Text,
+}
 
 #[derive(Serialize)]
 struct SchemaOutput {

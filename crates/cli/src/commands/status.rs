@@ -2,18 +2,60 @@
 
 use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
 
 use answerlake_model::Grain;
+use answerlake_pipeline::config::HumanDuration;
 use answerlake_pipeline::problem::Problem;
 use answerlake_pipeline::status::{AppStatus, Health, PartitionStatus, Stretch};
 use answerlake_pipeline::{PipelineConfig, StatusReport, StatusRequest};
 use chrono::Utc;
+use clap::Args;
 
 use super::answer::{Answer, Invocation, answer};
-use crate::args::StatusArgs;
+use crate::args::{RangeArgs, ResultArgs, SettingArgs};
 use crate::calendar::{Color, calendar, legend};
 use crate::output::{Exit, bytes, grouped};
 use crate::paragraph::{COLUMNS, listed, wrapped};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake status --lake ./lake
+  answerlake status pipelines/support.toml --from 2025-06-01 --list
+  answerlake status pipelines/support.toml --check || mail -s 'answerlake' on-call@example.com
+
+The calendar has a line a month and a character a day: # committed, 0 committed and empty, ~ provisional (late \
+records may still come), % partial (nothing proves it complete), - not due yet; and in capitals what wants somebody: \
+M missing, F failed, B broken (files of it are nowhere). With hourly grain a day shows its worst hour; --list has \
+the hours.
+
+Without an app, all apps of the lake are shown. Without a range, from window.start, or else the first partition there \
+is, until now. Credentials are not needed.
+
+Problems, and with them exit code 3 under --check: partitions that failed when they were last tried, that are broken \
+or missing, commits that are unfinished for more than an hour, and newest data that is older than --max-age. Days \
+after the newest one have until --max-age to come. Provisional and partial days are no problem; those that the \
+lookback does not reach any more are said, with what ends that.")]
+pub(crate) struct StatusArgs {
+    /// Pipeline file, TOML; not needed when --lake is given
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// A line for each partition, in place of the calendar; in JSON, all partitions
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Exit with 3 when there are problems
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// How old the newest data may be
+    #[arg(long, value_name = "DURATION", default_value = "26h")]
+    pub(crate) max_age: HumanDuration,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
 
 pub(crate) fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {

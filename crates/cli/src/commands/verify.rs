@@ -1,15 +1,48 @@
 //! `answerlake verify`
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use answerlake_pipeline::status::Health;
 use answerlake_pipeline::verify::FindingReport;
 use answerlake_pipeline::{PipelineConfig, VerifyReport, VerifyRequest};
+use clap::Args;
 
 use super::answer::{Answer, Invocation, answer};
-use crate::args::VerifyArgs;
+use crate::args::{RangeArgs, ResultArgs, SettingArgs};
 use crate::output::{Exit, bytes, grouped};
 use crate::paragraph::{COLUMNS, wrapped};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  answerlake verify --lake ./lake
+  answerlake verify pipelines/support.toml --date 2025-06-28 --deep
+  answerlake verify --lake s3://bucket/lake --output json
+
+Of the newest revision of each partition, every file is read: it is there, with the size and the SHA-256 that its \
+manifest says; its footer has the rows, the columns and the schema version. Revisions follow one another without gaps, \
+all manifests can be read, and the books balance. Files in the folders of the tables that no newest revision lists \
+are found, too. With --deep every row is decoded: times lie in the partition, JSON is JSON, no record is there twice, \
+each answer has its query, each chunk and call its answer, and positions count from 1.
+
+Without a range, all that is committed is verified. It reads only, needs no credentials, and may run while runs are \
+at work. Each finding says what mends it; with any, \
+the exit code is 3. In JSON: status (ok or problems), checked, and findings, each with code, partition, path, message \
+and mend (hint, command, arguments).")]
+pub(crate) struct VerifyArgs {
+    /// Pipeline file, TOML; not needed when --lake is given. Without an app, all apps of the lake are verified
+    pub(crate) pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+    /// Decode every row, and check how rows belong together
+    #[arg(long)]
+    pub(crate) deep: bool,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+}
 
 pub(crate) fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {
