@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use answerlake_pipeline::PipelineError;
+use answerlake_pipeline::{PipelineError, Setting};
 use anyhow::Context;
 use serde::Serialize;
 
@@ -34,8 +34,7 @@ impl Invocation<'_> {
                 .map(|path| quoted(&path.display().to_string())),
         );
         for given in &self.settings.0 {
-            // A proxy's address may hold a password.
-            if given.origin.starts_with("--") && given.setting.flag != "proxy" {
+            if given.origin.starts_with("--") && !may_hold_a_secret(given.setting) {
                 let (flag, value) = (given.origin.clone(), quoted(&given.value));
                 match given.setting.value {
                     "BOOL" => words.push(format!("{flag}={value}")),
@@ -46,6 +45,11 @@ impl Invocation<'_> {
         words.extend_from_slice(arguments);
         words.join(" ")
     }
+}
+
+/// Whether a value is better not shown: a proxy's address may hold a password, and so may a command.
+fn may_hold_a_secret(setting: &Setting) -> bool {
+    setting.flag == "proxy" || setting.value == "COMMAND"
 }
 
 /// A word as a shell takes it.
@@ -76,6 +80,8 @@ pub(crate) fn answer<T: Serialize>(
 
 #[cfg(test)]
 mod tests {
+    use answerlake_pipeline::config::Override;
+
     use super::*;
 
     #[test]
@@ -83,5 +89,34 @@ mod tests {
         assert_eq!(quoted("s3://bucket/a-b"), "s3://bucket/a-b");
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn a_command_that_is_proposed_tells_no_secret() {
+        let settings = SettingArgs(
+            Setting::ALL
+                .iter()
+                .map(|setting| Override {
+                    setting,
+                    value: format!("value of {}", setting.flag),
+                    origin: format!("--{}", setting.flag),
+                })
+                .collect(),
+        );
+        let invocation = Invocation {
+            pipeline: None,
+            settings: &settings,
+        };
+        let command = invocation.command("run", &["--force".to_owned()]);
+        for shown in ["'value of lake'", "'value of token-file'", " --force"] {
+            assert!(command.contains(shown), "{command}");
+        }
+        for hidden in ["proxy", "client-secret-command", "privacy-key-command"] {
+            let known = Setting::ALL.iter().any(|setting| setting.flag == hidden);
+            assert!(
+                known && !command.contains(&format!("value of {hidden}")),
+                "{command}"
+            );
+        }
     }
 }
