@@ -11,6 +11,8 @@ mod commands;
 mod logging;
 // Results, on stdout.
 mod output;
+// A file that is there whole, or not at all.
+mod whole_file;
 // How far a run is.
 mod progress;
 // What stderr shows, when it is a terminal.

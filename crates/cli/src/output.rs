@@ -15,6 +15,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::args::{Asked, OutputFormat};
+use crate::whole_file::WholeFile;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +67,10 @@ impl Exit {
 
 /// Writes a result to a file: whole, or not at all.
 pub(crate) fn write_json(result: &impl Serialize, path: &Path) -> io::Result<()> {
-    let beside = path.with_extension("partial");
-    std::fs::write(&beside, serde_json::to_string(result)? + "\n")?;
-    std::fs::rename(&beside, path)
+    let file = WholeFile::create(path)?;
+    let line = serde_json::to_string(result)? + "\n";
+    file.writer()?.write_all(line.as_bytes())?;
+    file.finish()
 }
 
 /// Prints a report, the very last thing on either stream.

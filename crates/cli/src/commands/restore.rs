@@ -1,6 +1,5 @@
 //! `answerlake restore`
 
-use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::answer::{Answer, answer};
 use crate::args::{OutputFormat, RangeArgs, ResultArgs, SettingArgs, refused};
 use crate::output::{Exit, bytes, grouped};
+use crate::whole_file::WholeFile;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -83,20 +83,12 @@ pub(crate) fn execute(args: &RestoreArgs) -> anyhow::Result<Exit> {
 }
 
 async fn to_file(args: &RestoreArgs, path: &Path) -> Result<RestoreReport, PipelineError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    let beside = PathBuf::from(name);
-    let file = File::create(&beside).map_err(PipelineError::Output)?;
-    let report = write(args, BufWriter::with_capacity(BUFFER_BYTES, file)).await;
-    let report = report.and_then(|report| {
-        std::fs::rename(&beside, path).map_err(PipelineError::Output)?;
-        Ok(report)
-    });
-    if report.is_err() {
-        // Half of the records would pass for all of them.
-        let _ = std::fs::remove_file(&beside);
-    }
-    report
+    // Half of the records would pass for all of them.
+    let file = WholeFile::create(path).map_err(PipelineError::Output)?;
+    let writer = file.writer().map_err(PipelineError::Output)?;
+    let report = write(args, BufWriter::with_capacity(BUFFER_BYTES, writer)).await?;
+    file.finish().map_err(PipelineError::Output)?;
+    Ok(report)
 }
 
 async fn write<W: Write + Send + 'static>(
