@@ -14,10 +14,15 @@ pub(crate) fn measure(input: &Input) -> Measured {
 
 /// Measures the decoding of all fragments, each time.
 pub(crate) fn measure_all(fragments: &[Vec<u8>]) -> Measured {
+    measure_all_as(fragments, &DecodeConfig::new(AppAssignment::FromRecords))
+}
+
+/// The same, with other settings.
+pub(crate) fn measure_all_as(fragments: &[Vec<u8>], config: &DecodeConfig) -> Measured {
     Measured::take(|| {
         let began = Instant::now();
         let mut rows = 0;
-        for block in decode(fragments) {
+        for block in decode_as(fragments, config.clone()) {
             rows += rows_of(black_box(&block));
         }
         Sample {
@@ -30,7 +35,11 @@ pub(crate) fn measure_all(fragments: &[Vec<u8>]) -> Measured {
 
 /// Decodes the fragments, a block at a time.
 pub(crate) fn decode(fragments: &[Vec<u8>]) -> impl Iterator<Item = DecodedBlock> {
-    let decoder = Decoder::new(DecodeConfig::new(AppAssignment::FromRecords));
+    decode_as(fragments, DecodeConfig::new(AppAssignment::FromRecords))
+}
+
+fn decode_as(fragments: &[Vec<u8>], config: DecodeConfig) -> impl Iterator<Item = DecodedBlock> {
+    let decoder = Decoder::new(config);
     let mut fragments = fragments.iter().zip(1..);
     let mut reading = None;
     std::iter::from_fn(move || {

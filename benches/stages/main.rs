@@ -18,6 +18,8 @@ mod measure;
 mod decode;
 // The same, of records that drift from the schema.
 mod drift;
+// The same, masked.
+mod masked;
 // Record batches to Parquet files.
 mod write;
 // Fragments on disk to a committed lake, by the program.
@@ -28,12 +30,14 @@ use measure::Measured;
 
 type Bench = fn(&Input) -> Measured;
 
-const BENCHES: [(&str, Bench); 7] = [
+const BENCHES: [(&str, Bench); 9] = [
     ("decode", decode::measure),
     ("drift 0%", drift::none),
     ("drift 1%", drift::one_percent),
     ("drift 20%", drift::a_fifth),
     ("drift 100%", drift::all),
+    ("hash users", masked::people),
+    ("drop text", masked::questions),
     ("write", write::measure),
     ("end_to_end", end_to_end::measure),
 ];
@@ -61,8 +65,9 @@ fn main() {
     println!("\n{}", Measured::HEADER);
     for (bench, measure) in BENCHES {
         for size in SIZES {
-            // Drift costs what it costs, whatever the size.
-            if bench.starts_with("drift") && !size.name.starts_with("day") {
+            // What they cost shows with one size as well as with all.
+            let is_variant = !["decode", "write", "end_to_end"].contains(&bench);
+            if is_variant && !size.name.starts_with("day") {
                 continue;
             }
             if is_wanted(bench, size.name) {
