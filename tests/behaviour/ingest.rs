@@ -290,6 +290,40 @@ fn dead_letters_are_taken_up_again() {
     assert_eq!(place.lake().stamps(), before);
 }
 
+/// `run.max_record` says what is set aside when it comes. What the lake holds was small enough once, and stays.
+#[test]
+fn a_record_over_the_limit_is_set_aside_until_the_limit_is_raised() {
+    let place = Place::new("max-record");
+    let (_, mut records) = fixture();
+    let app_id = records[0]["botId"].as_str().unwrap().to_owned();
+    let last = records.pop().unwrap();
+    records[0]["query"] = "x".repeat(2 << 20).into();
+    let file = place.write("large.json", serde_json::to_string(&records).unwrap());
+    let result = place.ingest(&[&file]).with("--max-record", "1MiB").result();
+    assert_eq!(result["totals"]["dead_letters"], 1, "{result}");
+
+    let letters = place.lake().path("_answerlake/dead_letters/*/*/*");
+    let taken_up = place.ingest(&[letters.to_str().unwrap()]);
+    let result = taken_up.with("--app-id", &app_id).result();
+    assert_eq!(result["totals"]["dead_letters"], 0, "{result}");
+    truth::assert_holds(&place.lake(), &records);
+
+    records.push(last);
+    let file = place.write("last.json", json!([records.last()]).to_string());
+    let result = place.ingest(&[&file]).with("--max-record", "1MiB").result();
+    assert_eq!(result["totals"]["dead_letters"], 0, "{result}");
+    truth::assert_holds(&place.lake(), &records);
+
+    let failure = place
+        .ingest(&[&file])
+        .with("--max-record", "86MiB")
+        .fails(2);
+    failure.assert_says(&[
+        "`run.max_record`, given as --max-record",
+        "a sixth of `run.memory`, which is 85.3 MiB",
+    ]);
+}
+
 #[test]
 fn a_run_reads_ingested_days_again() {
     let setup = crate::support::setup("partial", |_| {});

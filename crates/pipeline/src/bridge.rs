@@ -289,6 +289,9 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                             if fragment.origin_kind.is_masked(self.decoder) {
                                 decoder = Arc::new(decoder.of_masked());
                             }
+                            if matches!(fragment.origin_kind, OriginKind::Held(_)) {
+                                decoder = Arc::new(decoder.of_any_size());
+                            }
                             self.reading = Some(Reading {
                                 fragment: Arc::new(fragment),
                                 blocks: decoder.blocks(bytes),

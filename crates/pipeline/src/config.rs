@@ -130,6 +130,8 @@ pub struct PrivacyConfig {
 pub struct RunConfig {
     /// Memory to stay within, in bytes. Default: 512 MiB; at least 192 MiB.
     pub memory: u64,
+    /// A larger record, in bytes, is set aside as a dead letter. Default: 32 MiB; at most a sixth of `memory`.
+    pub max_record_bytes: usize,
     /// Folder for downloads and files in the making. Absent: the caller's choice.
     pub scratch: Option<PathBuf>,
     /// Threads that compute. Absent: one a core.
@@ -650,6 +652,10 @@ mod tests {
             (
                 format!("{MINIMAL}[run]\nmemory = \"1MiB\"\n"),
                 "`run.memory`: expected at least 192MiB",
+            ),
+            (
+                format!("{MINIMAL}[run]\nmax_record = \"100MiB\"\n"),
+                "`run.max_record`: expected 1MiB to a sixth of `run.memory`, which is 85.3 MiB, got 100.0 MiB",
             ),
             (
                 format!("{MINIMAL}[auth]\ntoken_file = \"a\"\nclient_secret_env = \"b\"\n"),

@@ -125,6 +125,7 @@ impl<'a> Workbench<'a> {
                 grain: self.config.lake.grain,
                 prompt: self.config.lake.prompt,
                 masking: self.masking.clone(),
+                max_record_bytes: self.config.run.max_record_bytes,
                 ..DecodeConfig::new(app)
             },
             writer: WriterConfig {

@@ -159,6 +159,15 @@ impl Decoder {
         })
     }
 
+    /// The same, for records of any size: what a lake holds was once found small enough.
+    #[must_use]
+    pub fn of_any_size(&self) -> Self {
+        Self::new(DecodeConfig {
+            max_record_bytes: usize::MAX,
+            ..self.config.clone()
+        })
+    }
+
     /// The mark of its masking; `None` where nothing is masked.
     pub fn masking_mark(&self) -> Option<String> {
         let masking = self.config.masking.as_ref();

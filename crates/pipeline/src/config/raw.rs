@@ -9,7 +9,7 @@ use answerlake_extract::{
 };
 use answerlake_load::Compression;
 use answerlake_model::{AppId, Grain};
-use answerlake_transform::{Policies, Policy, PromptLayout};
+use answerlake_transform::{DecodeConfig, Policies, Policy, PromptLayout};
 use serde::Deserialize;
 
 use super::values::{HumanBytes, HumanDuration, HumanTime, ProxyUrl, Written, without_credentials};
@@ -134,6 +134,7 @@ pub(super) enum KeySource {
 #[serde(deny_unknown_fields, default)]
 struct RawRun {
     memory: Option<Written<HumanBytes>>,
+    max_record: Option<Written<HumanBytes>>,
     scratch: Option<PathBuf>,
     threads: Option<Written<usize>>,
     strict: Option<Written<bool>>,
@@ -520,6 +521,20 @@ impl RawRun {
                 format!("expected at least 192MiB, got {got}"),
             ));
         }
+        let max_record = self
+            .max_record
+            .map_or(DecodeConfig::DEFAULT_MAX_RECORD_BYTES as u64, |size| {
+                size.0.0
+            });
+        // While it is decoded and written, a record takes some six times its size.
+        let most = memory / 6;
+        if !(MIB..=most).contains(&max_record) {
+            let (most, got) = (bytesize::ByteSize(most), bytesize::ByteSize(max_record));
+            return Err(invalid(
+                "run.max_record",
+                format!("expected 1MiB to a sixth of `run.memory`, which is {most}, got {got}"),
+            ));
+        }
         let threads = self.threads.map(|threads| threads.0);
         // Starting more takes longer than they could ever save.
         if let Some(threads) = threads.filter(|threads| !(1..=1024).contains(threads)) {
@@ -531,6 +546,7 @@ impl RawRun {
         Ok(RunConfig {
             strict: self.strict.is_some_and(|strict| strict.0),
             memory,
+            max_record_bytes: max_record as usize,
             scratch: self.scratch,
             threads,
         })

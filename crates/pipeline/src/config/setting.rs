@@ -436,6 +436,14 @@ impl Setting {
         ),
         setting(
             "run",
+            "max_record",
+            "max-record",
+            "SIZE",
+            "A larger record is set aside as a dead letter; at most a sixth of the memory",
+            Unset::Is("32MiB"),
+        ),
+        setting(
+            "run",
             "scratch",
             "scratch",
             "FOLDER",
