@@ -1,6 +1,6 @@
 //! Results, on stdout, and the exit code they come with.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -65,6 +65,19 @@ impl Exit {
     }
 }
 
+/// The signal that ended a command, as the context of its error.
+#[derive(Debug)]
+pub(crate) struct StoppedBy(pub(crate) Exit);
+
+impl Display for StoppedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Exit::Terminated => "SIGTERM",
+            _ => "SIGINT",
+        })
+    }
+}
+
 /// Writes a result to a file: whole, or not at all.
 pub(crate) fn write_json(result: &impl Serialize, path: &Path) -> io::Result<()> {
     let file = WholeFile::create(path)?;
@@ -118,7 +131,8 @@ pub(crate) fn print_failure(error: &anyhow::Error, asked: &Asked) -> Exit {
     {
         let _ = print(&(json + "\n"));
     }
-    Exit::of(&report)
+    let stopped_by = error.downcast_ref::<StoppedBy>();
+    stopped_by.map_or_else(|| Exit::of(&report), |signal| signal.0)
 }
 
 fn report_of(error: &anyhow::Error) -> RunReport {

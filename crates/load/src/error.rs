@@ -46,6 +46,22 @@ pub enum LoadError {
         /// Why.
         source: object_store::Error,
     },
+    /// An address names no object that can be written.
+    #[error("`{url}`: {reason}")]
+    InvalidObject {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An object that is no part of a lake cannot be written.
+    #[error("cannot write `{url}`")]
+    Object {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: object_store::Error,
+    },
     /// A scratch file, or the folder for it, cannot be used.
     #[error("cannot {action} scratch `{}`", path.display())]
     Scratch {
@@ -161,7 +177,7 @@ impl LoadError {
     /// Whether the same call may succeed later without anyone's doing.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Store { source, .. } => is_transient(source),
+            Self::Store { source, .. } | Self::Object { source, .. } => is_transient(source),
             // A broken revision is replaced by the next commit.
             Self::Busy { .. }
             | Self::Undecided { .. }

@@ -3,53 +3,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::data_file::DataFile;
-use crate::error::LoadError;
-use crate::lake::Lake;
 use crate::store::LakeStore;
-
-impl Lake {
-    /// The rows of data files, file after file, in batches of `batch_rows` rows at most. One row group is in memory,
-    /// encoded, and one batch.
-    pub fn read_files(
-        &self,
-        files: Vec<DataFile>,
-        batch_rows: usize,
-    ) -> impl Stream<Item = Result<RecordBatch, LoadError>> + Send + use<> {
-        let store = self.store.clone();
-        stream::iter(files)
-            .map(move |file| read_file(StoredFile::new(&store, &file), file.path, batch_rows))
-            .flatten()
-    }
-}
-
-fn read_file(
-    file: StoredFile,
-    path: String,
-    batch_rows: usize,
-) -> impl Stream<Item = Result<RecordBatch, LoadError>> + Send {
-    let open = async move {
-        let builder = ParquetRecordBatchStreamBuilder::new(file).await?;
-        builder.with_batch_size(batch_rows).build()
-    };
-    stream::once(open)
-        .try_flatten()
-        .map_err(move |source| LoadError::ReadData {
-            path: path.clone(),
-            source,
-        })
-}
 
 /// A data file in the store, of which only what is needed is read.
 pub(crate) struct StoredFile {

@@ -93,6 +93,8 @@ pub mod pin;
 pub mod commit;
 // Data files, read back.
 mod file_reader;
+// All files of a revision, to be read to their end.
+pub mod held_files;
 // Which records a commit would lose.
 mod shrink;
 // Staged files to their places.
@@ -111,6 +113,8 @@ mod same_rows;
 pub mod verify;
 // Files that no manifest lists.
 mod unlisted;
+// An object of any store, written as it comes.
+pub mod object_writer;
 // What can go wrong.
 pub mod error;
 
@@ -121,14 +125,16 @@ pub use data_file::{DataFile, Origin};
 pub use error::{LoadError, PinDifference};
 pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;
+pub use held_files::{HeldFiles, HeldRows};
 pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;
+pub use object_writer::{ObjectUpload, ObjectWriter};
 pub use partitioned_writer::PartitionedWriter;
 pub use pin::{LAKE_FORMAT_VERSION, LakePin, MaskingPin};
 pub use recover::Recovered;
 pub use rolling_writer::{EncodedFile, RollingWriter};
-pub use store::LakeStore;
+pub use store::{LakeStore, local_path};
 pub use summary::PartitionSummary;
 pub use vacuum::ClearedStaging;
 pub use verify::{Checked, Expected, Fault, Finding, Revisions};

@@ -63,10 +63,8 @@ impl LakeStore {
     /// # Errors
     /// As [`LakeStore::open`].
     pub async fn open_to_read(url: &str) -> Result<Self, LoadError> {
-        let folder = match url.split_once("://") {
-            None => PathBuf::from(url),
-            Some(("file", _)) => file_path(url)?,
-            Some(_) => return Self::open(url).await,
+        let Some(folder) = local_path(url)? else {
+            return Self::open(url).await;
         };
         match tokio::fs::metadata(&folder).await {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !url.is_empty() => {
@@ -258,6 +256,18 @@ fn absent_as_none<T>(result: object_store::Result<T>) -> object_store::Result<Op
         Ok(value) => Ok(Some(value)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The place on this machine that an address means: a path, or `file://…`; `None` where it means another store.
+///
+/// # Errors
+/// When it is a `file://` without an absolute path.
+pub fn local_path(url: &str) -> Result<Option<PathBuf>, LoadError> {
+    match url.split_once("://") {
+        None => Ok(Some(PathBuf::from(url))),
+        Some(("file", _)) => file_path(url).map(Some),
+        Some(_) => Ok(None),
     }
 }
 

@@ -9,6 +9,7 @@ mod commit;
 mod crash;
 mod faulty_store;
 mod files;
+mod held;
 mod setup;
 mod vacuum;
 mod verify;

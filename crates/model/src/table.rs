@@ -83,6 +83,19 @@ impl<T> PerTable<T> {
         }
     }
 
+    /// Makes another value of each.
+    pub fn map<U>(self, make: impl FnMut(T) -> U) -> PerTable<U> {
+        let [queries, feedback, answers, chunks, llm_calls, events] = self.into_values().map(make);
+        PerTable {
+            queries,
+            feedback,
+            answers,
+            chunks,
+            llm_calls,
+            events,
+        }
+    }
+
     /// The values, in the order of [`Table::ALL`].
     pub fn into_values(self) -> [T; 6] {
         [

@@ -189,12 +189,6 @@ pub enum PipelineError {
         /// Its address.
         url: String,
     },
-    /// The files of a partition's newest revision are not all in place.
-    #[error("partition `{partition}` has a commit that is not finished")]
-    Unpublished {
-        /// The partition.
-        partition: PartitionKey,
-    },
     /// The rows of a partition make no records.
     #[error("partition `{partition}` cannot be restored")]
     Restore {
@@ -320,17 +314,19 @@ impl PipelineError {
             Self::Load(
                 LoadError::InvalidConfig { .. }
                 | LoadError::InvalidUrl { .. }
+                | LoadError::InvalidObject { .. }
                 | LoadError::PinMismatch { .. },
             ) => FailureKind::Configuration,
             Self::Scratch { source, .. } if is_no_such_folder(source) => FailureKind::Configuration,
-            Self::Load(LoadError::Scratch { .. } | LoadError::Encode { .. })
+            Self::Load(
+                LoadError::Scratch { .. } | LoadError::Encode { .. } | LoadError::Object { .. },
+            )
             | Self::Scratch { .. }
             | Self::Threads { .. }
             | Self::Output(_)
             | Self::Unexpected { .. } => FailureKind::Unexpected,
             Self::Load(_)
             | Self::CommittedMeanwhile { .. }
-            | Self::Unpublished { .. }
             | Self::Restore { .. }
             | Self::OtherContent { .. } => FailureKind::Lake,
             Self::Stopped | Self::IngestStopped | Self::StoppedAtOnce => FailureKind::Stopped,
@@ -392,9 +388,6 @@ impl PipelineError {
             }
             Self::TwoWaysToAuthenticate { .. } => {
                 "keep one of them: a ready token, or client id and client secret".to_owned()
-            }
-            Self::Unpublished { .. } => {
-                "a killed run left it: `answerlake recover`, or the next run, finishes it; a run that is at work, too".to_owned()
             }
             Self::Load(LoadError::PinMismatch { .. }) => {
                 "use the lake's settings, or another --lake".to_owned()

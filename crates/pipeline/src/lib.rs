@@ -79,6 +79,7 @@ pub mod report;
 // What can go wrong.
 pub mod error;
 
+pub use answerlake_load::local_path;
 pub use config::{PipelineConfig, Setting};
 pub use drift_report::{DriftReport, DriftRequest, drift};
 pub use error::PipelineError;
@@ -87,7 +88,7 @@ pub use plan::RunRequest;
 pub use progress::Progress;
 pub use recovery::{RecoveryReport, recover};
 pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
-pub use restore::{RestoreFormat, RestoreReport, restore};
+pub use restore::{RestoreFormat, RestoreReport, RestoreRequest, restore, restore_to_object};
 pub use run::run;
 pub use status::{StatusReport, StatusRequest, status};
 pub use verify::{VerifyReport, VerifyRequest, verify};

@@ -1,26 +1,36 @@
 //! `restore`: the records of committed partitions, written back out of the lake.
 //!
-//! Each partition proves itself: the digest of what was restored must be the one in its manifest. What waits for the
-//! store runs ahead by a batch a table, what restores and writes has a thread of its own; so memory holds a batch of
-//! each table, one record, and sixteen bytes a record of the partition in hand.
+//! Each partition proves itself: the digest of what was restored must be the one in its manifest. All files of a partition
+//! are held before the first record of it is written ([`answerlake_load::held_files`]): a run that replaces it meanwhile
+//! takes nothing away, and no record is written twice or not at all. A table's batches are read ahead of their use, each
+//! by a thread of its own; so memory holds two batches of each table, one record, and the hashes that fit in some
+//! megabytes; the others wait in scratch.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
-use answerlake_load::{Lake, LakePin, LakeStore, LoadError, MaskingPin, PartitionState};
-use answerlake_model::{PartitionKey, PerTable};
-use answerlake_transform::{Restorer, content_digest};
-use arrow::array::RecordBatch;
+use answerlake_load::{
+    HeldFiles, Lake, LakePin, LakeStore, MaskingPin, ObjectUpload, PartitionState,
+};
+use answerlake_model::PartitionKey;
+use answerlake_transform::Restorer;
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use crate::bridge::on_its_own_thread;
 use crate::config::PipelineConfig;
+use crate::content_hashes::ContentHashes;
 use crate::error::PipelineError;
 use crate::plan::Range;
+use crate::scratch::Scratch;
 
 /// Rows of a batch: a call of the language model may take some hundred kilobytes.
 const BATCH_ROWS: usize = 64;
+
+/// Hashes that are in memory at once: 16 MiB.
+const HELD_HASHES: usize = 1 << 20;
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +55,50 @@ pub struct RestoreReport {
     pub masking: Option<MaskingPin>,
 }
 
+/// What is restored, and how.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// The partitions that are restored; without an end, all that are committed.
+    pub range: Range,
+    /// How records are written.
+    pub format: RestoreFormat,
+    /// Scratch, where the settings name none.
+    pub default_scratch: PathBuf,
+    /// Cancelled when the work is to stop.
+    pub stop: CancellationToken,
+}
+
+/// Writes the records of all partitions committed in the range, of one app or of all, to the object at `url`: whole or
+/// not at all.
+///
+/// # Errors
+/// As [`restore`], and when the object cannot be written.
+pub async fn restore_to_object(
+    config: &PipelineConfig,
+    request: &RestoreRequest,
+    url: &str,
+) -> Result<RestoreReport, PipelineError> {
+    let (writer, upload) = ObjectUpload::begin(url).await?;
+    match restore(config, request, writer).await {
+        Ok(report) => {
+            upload.finish().await?;
+            Ok(report)
+        }
+        Err(error) => match (upload.abort().await, error) {
+            // Why nothing could be written any more, the upload knows.
+            (Err(cause), PipelineError::Output(_)) => Err(cause.into()),
+            (Err(cause), error) => {
+                tracing::warn!(
+                    error = crate::error::chain(&cause),
+                    "what was uploaded cannot be withdrawn"
+                );
+                Err(error)
+            }
+            (Ok(()), error) => Err(error),
+        },
+    }
+}
+
 /// Writes the records of all partitions committed in the range, of one app or of all, to `out`.
 ///
 /// # Errors
@@ -52,16 +106,30 @@ pub struct RestoreReport {
 /// then stays.
 pub async fn restore<W: Write + Send + 'static>(
     config: &PipelineConfig,
-    range: &Range,
-    format: RestoreFormat,
+    request: &RestoreRequest,
+    out: W,
+) -> Result<RestoreReport, PipelineError> {
+    let work = restore_all(config, request, out);
+    tokio::select! {
+        biased;
+        () = request.stop.cancelled() => Err(PipelineError::Stopped),
+        done = work => done,
+    }
+}
+
+async fn restore_all<W: Write + Send + 'static>(
+    config: &PipelineConfig,
+    request: &RestoreRequest,
     out: W,
 ) -> Result<RestoreReport, PipelineError> {
     let lake = Lake::new(LakeStore::open_to_read(&config.lake.url).await?);
     let pin = lake.pinned().await?.ok_or_else(|| PipelineError::NoLake {
         url: config.lake.url.clone(),
     })?;
-    let keys = committed(&lake, &pin, config, range).await?;
-    let mut writer = RecordWriter::new(out, format);
+    let keys = committed(&lake, &pin, config, &request.range).await?;
+    let configured = config.run.scratch.as_deref();
+    let scratch = Scratch::try_new(configured.unwrap_or(&request.default_scratch))?;
+    let mut writer = RecordWriter::new(out, request.format);
     let mut report = RestoreReport::default();
     if let Some(masking) = pin.masking {
         tracing::warn!(
@@ -71,13 +139,15 @@ pub async fn restore<W: Write + Send + 'static>(
         report.masking = Some(masking);
     }
     for key in keys {
-        if let Some(state) = lake.state(&key).await? {
-            writer = restore_partition(&lake, &key, state, writer).await?;
+        let folder = scratch.subfolder()?;
+        if let Some((state, files)) = lake.hold_newest(&key, folder.path()).await? {
+            writer = restore_partition(&key, &state, files, folder.path(), writer).await?;
         }
         report.partitions += 1;
     }
     report.records = writer.records;
-    report.bytes = writer.finish().map_err(PipelineError::Output)?;
+    let finished = on_its_own_thread(move || writer.finish().map_err(PipelineError::Output));
+    report.bytes = finished.await?;
     Ok(report)
 }
 
@@ -102,40 +172,30 @@ async fn committed(
     Ok(keys)
 }
 
-/// Writes the records of a partition, and checks that they are those that were committed.
+/// Writes the records of a partition, and checks that they are those that were committed. Hashes that are too many for
+/// memory wait in `folder`.
 pub(crate) async fn restore_partition<W: Write + Send + 'static>(
-    lake: &Lake,
     key: &PartitionKey,
-    state: PartitionState,
+    state: &PartitionState,
+    files: HeldFiles,
+    folder: &Path,
     mut writer: RecordWriter<W>,
 ) -> Result<RecordWriter<W>, PipelineError> {
-    if !state.published {
-        return Err(PipelineError::Unpublished {
-            partition: key.clone(),
-        });
-    }
-    let mut files = PerTable::<Vec<_>>::default();
-    for file in state.manifest.files {
-        files[file.table].push(file);
-    }
-    let sources = PerTable::from_fn(|table| {
-        let batches = lake.read_files(std::mem::take(&mut files[table]), BATCH_ROWS);
-        ahead(batches)
-    });
-    let expected = state.manifest.content_digest;
+    let sources = files.into_batches(BATCH_ROWS).map(ahead);
+    let expected = state.manifest.content_digest.clone();
+    let mut hashes = ContentHashes::new(folder, HELD_HASHES);
     let key = key.clone();
-    let written = tokio::task::spawn_blocking(move || {
+    on_its_own_thread(move || {
         let failed = |source| PipelineError::Restore {
             partition: key.clone(),
             source,
         };
-        let mut hashes = Vec::new();
         for record in Restorer::new(sources) {
             let record = record.map_err(failed)?;
             writer.write(&record.json).map_err(PipelineError::Output)?;
-            hashes.push(record.hash);
+            hashes.add(&key, record.hash)?;
         }
-        let found = content_digest(hashes);
+        let found = hashes.digest(&key)?;
         if found != expected {
             return Err(PipelineError::OtherContent {
                 partition: key,
@@ -144,27 +204,24 @@ pub(crate) async fn restore_partition<W: Write + Send + 'static>(
             });
         }
         Ok(writer)
-    });
-    written.await.map_err(|error| PipelineError::Unexpected {
-        reason: format!("restoring a partition ended early: {error}"),
-    })?
+    })
+    .await
 }
 
-/// Reads batches a step ahead of who takes them, on the runtime.
-fn ahead(
-    batches: impl futures::Stream<Item = Result<RecordBatch, LoadError>> + Send + 'static,
-) -> impl Iterator<Item = Result<RecordBatch, LoadError>> + Send {
-    let (sender, mut receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut batches = std::pin::pin!(batches);
-        while let Some(batch) = batches.next().await {
-            if sender.send(batch).await.is_err() {
+/// Takes items a step ahead of who asks for them, on a thread of its own.
+fn ahead<T: Send + 'static>(
+    items: impl Iterator<Item = T> + Send + 'static,
+) -> impl Iterator<Item = T> + Send {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    tokio::task::spawn_blocking(move || {
+        for item in items {
+            if sender.send(item).is_err() {
                 // Whoever took them has failed, and says so.
                 return;
             }
         }
     });
-    std::iter::from_fn(move || receiver.blocking_recv())
+    receiver.into_iter()
 }
 
 /// Writes records in a format.

@@ -67,7 +67,12 @@ impl Union {
             };
             let out = BufWriter::new(File::create_new(&path).map_err(failed)?);
             let writer = RecordWriter::new(out, RestoreFormat::Json);
-            let written = restore_partition(lake, key, state.clone(), writer).await;
+            let files = lake.hold(key, state, folder).await?;
+            let files = files.ok_or_else(|| PipelineError::CommittedMeanwhile {
+                partition: key.clone(),
+                revision: state.revision + 1,
+            })?;
+            let written = restore_partition(key, state, files, folder, writer).await;
             let writer = written.map_err(|error| match error {
                 PipelineError::Output(source) => failed(source),
                 other => other,

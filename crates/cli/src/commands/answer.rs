@@ -1,13 +1,15 @@
 //! What the commands that only look at a lake, or mend it, have in common: one answer, as text or as a line of JSON.
 
 use std::path::Path;
+use std::time::Duration;
 
 use answerlake_pipeline::{PipelineError, Setting};
 use anyhow::Context;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{OutputFormat, ResultArgs, SettingArgs};
-use crate::output::{Exit, print, write_json};
+use crate::output::{Exit, StoppedBy, print, write_json};
 
 /// What a command has to say.
 pub(crate) struct Answer<T> {
@@ -66,7 +68,33 @@ pub(crate) fn answer<T: Serialize>(
     args: &ResultArgs,
     work: impl Future<Output = Result<Answer<T>, PipelineError>>,
 ) -> anyhow::Result<Exit> {
-    let Answer { result, text, exit } = super::runtime()?.block_on(work)?;
+    print_answer(args, super::runtime()?.block_on(work)?)
+}
+
+/// The same for work that takes long or leaves something half done: a first SIGINT or SIGTERM tells it to stop, a second
+/// one does not wait for it.
+pub(crate) fn answer_or_stop<T: Serialize, F>(
+    args: &ResultArgs,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<Exit>
+where
+    F: Future<Output = Result<Answer<T>, PipelineError>>,
+{
+    let stop = CancellationToken::new();
+    let runtime = super::runtime()?;
+    let work = super::until_stopped(work(stop.clone()), &stop, "stopping");
+    let (answered, stopped_by) = runtime.block_on(work)?;
+    // A thread that was given up ends by itself, soon.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    match (answered, stopped_by) {
+        (Ok(answered), _) => print_answer(args, answered),
+        (Err(error), None) => Err(error.into()),
+        (Err(error), Some(signal)) => Err(anyhow::Error::new(error).context(StoppedBy(signal))),
+    }
+}
+
+fn print_answer<T: Serialize>(args: &ResultArgs, answer: Answer<T>) -> anyhow::Result<Exit> {
+    let Answer { result, text, exit } = answer;
     let written = args
         .result_file()
         .map_or(Ok(()), |path| write_json(&result, path));

@@ -61,6 +61,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Scratch, where the settings name none.
+fn default_scratch() -> PathBuf {
+    variable("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+}
+
 /// What a run is told, by the clock and the environment.
 fn run_context() -> anyhow::Result<RunContext> {
     let orchestrator = std::env::vars_os()
@@ -71,8 +76,7 @@ fn run_context() -> anyhow::Result<RunContext> {
         now: Utc::now(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         orchestrator: orchestrator.collect(),
-        default_scratch: variable("TMPDIR")
-            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from),
+        default_scratch: default_scratch(),
         stop: CancellationToken::new(),
         progress: Arc::default(),
     })
@@ -93,29 +97,8 @@ where
     let (run_id, started_at, stop) = (context.run_id.clone(), context.now, context.stop.clone());
     let bars = screen.map(|screen| Bars::draw(screen, Arc::clone(&context.progress)));
     let runtime = runtime()?;
-    let (report, stopped_by) = runtime.block_on(async {
-        let mut signals = (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        );
-        let mut stopped_by = None;
-        let mut work = std::pin::pin!(work(context));
-        loop {
-            let exit = tokio::select! {
-                done = &mut work => break anyhow::Ok((done, stopped_by)),
-                _ = signals.0.recv() => Exit::Interrupted,
-                _ = signals.1.recv() => Exit::Terminated,
-            };
-            if stopped_by.is_some() {
-                break anyhow::Ok((Err(PipelineError::StoppedAtOnce), Some(exit)));
-            }
-            tracing::warn!(
-                "stopping: what is being committed is finished, the rest is left to the next run"
-            );
-            stop.cancel();
-            stopped_by = Some(exit);
-        }
-    })?;
+    let said = "stopping: what is being committed is finished, the rest is left to the next run";
+    let (report, stopped_by) = runtime.block_on(until_stopped(work(context), &stop, said))?;
     // A thread that still reads a window which was given up ends by itself, soon; who is told twice does not wait.
     let patience = if matches!(report, Err(PipelineError::StoppedAtOnce)) {
         Duration::ZERO
@@ -145,4 +128,31 @@ where
         }
         (_, exit) => exit,
     })
+}
+
+/// Awaits `work`. A first SIGINT or SIGTERM tells it to stop, which is `said`; a second one does not wait for it.
+async fn until_stopped<T>(
+    work: impl Future<Output = Result<T, PipelineError>>,
+    stop: &CancellationToken,
+    said: &str,
+) -> anyhow::Result<(Result<T, PipelineError>, Option<Exit>)> {
+    let mut signals = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let mut stopped_by = None;
+    let mut work = std::pin::pin!(work);
+    loop {
+        let exit = tokio::select! {
+            done = &mut work => return Ok((done, stopped_by)),
+            _ = signals.0.recv() => Exit::Interrupted,
+            _ = signals.1.recv() => Exit::Terminated,
+        };
+        if stopped_by.is_some() {
+            return Ok((Err(PipelineError::StoppedAtOnce), Some(exit)));
+        }
+        tracing::warn!("{said}");
+        stop.cancel();
+        stopped_by = Some(exit);
+    }
 }
