@@ -71,10 +71,8 @@ impl Mistake {
 fn with_fault(on: On, kind: FaultKind) -> Setup {
     setup("fault", |config| {
         config.faults = vec![Fault {
-            on,
-            nth: 0,
             times: u32::MAX,
-            kind,
+            ..Fault::new(on, kind)
         }];
     })
 }
@@ -823,12 +821,10 @@ fn a_ready_token_is_as_good() {
 #[test]
 fn a_failure_at_night_is_told_in_full_to_people_too() {
     let setup = setup("human", |config| {
-        config.faults = vec![Fault {
-            on: On::Export,
-            nth: 0,
-            times: 1,
-            kind: FaultKind::JobFailed("FAILED".to_owned()),
-        }];
+        config.faults = vec![Fault::new(
+            On::Export,
+            FaultKind::JobFailed("FAILED".to_owned()),
+        )];
     });
     let outcome = setup
         .run()

@@ -8,10 +8,8 @@ use crate::support::{Setup, error_of, setup, truth};
 fn with_fault(name: &str, on: On, times: u32, kind: FaultKind) -> Setup {
     setup(name, |config| {
         config.faults = vec![Fault {
-            on,
-            nth: 0,
             times,
-            kind,
+            ..Fault::new(on, kind)
         }];
     })
 }

@@ -15,7 +15,7 @@ use answerlake_emulator::EmulatorConfig;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{Lake, Place, Program, Source, time, truth};
+use crate::support::{Dice, Lake, Place, Program, Source, time, truth};
 
 const SEED: u64 = 20_250_623;
 
@@ -80,19 +80,6 @@ enum Left {
     Part,
     /// All is committed and published: only what comes after was cut off.
     All,
-}
-
-/// Numbers drawn from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
 }
 
 /// What an undisturbed run leaves, and how long and talkative it is.
@@ -162,7 +149,7 @@ fn check(source: &Source, moments: usize, adjust: &dyn Fn(Program, usize) -> Pro
     let dead_letters = whole(&undisturbed.lake, "_answerlake/dead_letters/");
     assert_eq!(dead_letters.len(), 1);
 
-    let mut dice = Dice(SEED);
+    let mut dice = Dice::new(SEED);
     let mut left = BTreeMap::<Left, usize>::new();
     let mut lakes = 0;
     // What a kill leaves is partly chance: goes on until everything that it can leave was met.

@@ -8,6 +8,8 @@ mod edges;
 mod determinism;
 // What a source does wrong, one fault at a time.
 mod faults;
+// Everything that a source can do wrong, alone and mixed.
+mod fault_matrix;
 // A source that no longer has what is committed.
 mod shrink;
 // What a user does wrong.

@@ -209,10 +209,8 @@ fn source() -> (Setup, BTreeMap<&'static str, u64>) {
     let setup = setup("privacy", |config| {
         config.fragment_records = 1000;
         config.faults = vec![Fault {
-            on: On::Fragment,
-            nth: 0,
             times: u32::MAX,
-            kind: FaultKind::Status(200, body),
+            ..Fault::new(On::Fragment, FaultKind::Status(200, body))
         }];
     });
     let counts = BTreeMap::from([
@@ -550,10 +548,8 @@ fn a_fragment_that_is_none_is_not_quoted() {
         let setup = setup("privacy-odd", |config| {
             config.fragment_records = 1000;
             config.faults = vec![Fault {
-                on: On::Fragment,
-                nth: 0,
                 times: u32::MAX,
-                kind: FaultKind::Status(200, body.clone()),
+                ..Fault::new(On::Fragment, FaultKind::Status(200, body.clone()))
             }];
         });
         let file = setup.place.write("pipeline.toml", pipeline_file());

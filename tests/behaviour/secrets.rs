@@ -85,10 +85,8 @@ fn a_run_that_fails_shows_none_even_if_the_source_does() {
     for (on, kind) in kinds {
         let setup = setup("secrets-failing", |config| {
             config.faults = vec![Fault {
-                on,
-                nth: 0,
                 times: u32::MAX,
-                kind: kind.clone(),
+                ..Fault::new(on, kind.clone())
             }];
         });
         let outcome = setup

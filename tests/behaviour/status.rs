@@ -29,10 +29,11 @@ fn a_week_is_shown_as_it_is() {
     let setup = setup("status", |config| {
         config.data.to = config.data.from + TimeDelta::days(7);
         config.faults = vec![Fault {
-            on: On::Export,
             nth: 3,
-            times: 1,
-            kind: FaultKind::Status(400, "{\"errors\":[{\"msg\":\"no such thing\"}]}".into()),
+            ..Fault::new(
+                On::Export,
+                FaultKind::Status(400, "{\"errors\":[{\"msg\":\"no such thing\"}]}".into()),
+            )
         }];
     });
     // Four days, one of which the source refuses; an empty day before them, one that never settled.
@@ -165,10 +166,9 @@ fn a_week_is_shown_as_it_is() {
 fn a_failed_reread_counts_until_it_succeeds_though_nothing_changed() {
     let setup = setup("status-reread", |config| {
         config.faults = vec![Fault {
-            on: On::Export,
             nth: 3,
             times: 3,
-            kind: FaultKind::Status(400, "{}".into()),
+            ..Fault::new(On::Export, FaultKind::Status(400, "{}".into()))
         }];
     });
     setup.run().result();

@@ -152,10 +152,8 @@ fn what_is_logged_stands_above_it_unbroken() {
         config.job_time_base = Duration::from_millis(600);
         config.data.drifts = false;
         config.faults = vec![Fault {
-            on: On::Export,
             nth: 1,
-            times: 1,
-            kind: FaultKind::JobFailed("FAILED".to_owned()),
+            ..Fault::new(On::Export, FaultKind::JobFailed("FAILED".to_owned()))
         }];
     });
     // One window at a time: the second fails, while there is something to be above of.

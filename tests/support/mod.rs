@@ -1,5 +1,7 @@
 //! A source, a folder, the program; the lake, and what it should hold.
 
+// Numbers drawn from a seed.
+mod dice;
 // What the program left in a lake.
 mod lake;
 // A folder of a test, and the program run in it.
@@ -16,6 +18,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
+pub(crate) use dice::Dice;
 pub(crate) use lake::{Lake, TABLES, files_below};
 pub(crate) use network::{Certificate, Relay};
 pub(crate) use program::{Outcome, Place, Program, error_of, python, repository};

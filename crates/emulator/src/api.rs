@@ -3,6 +3,8 @@
 //! A request goes one way: noted, counted, delayed, then a scripted fault or the endpoint answers. Endpoints check the
 //! verb, the token and the app, in this order, before they look at anything else.
 
+// Connections, and how they break off.
+mod connection;
 // Answers on their way out.
 mod answer;
 // What an export asks for.
@@ -17,9 +19,11 @@ mod endpoints;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,11 +33,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::EmulatorConfig;
-use crate::faults::{FaultKind, Faults, On};
+use crate::faults::{FaultKind, Faults, Met, On, Place};
 use crate::jobs::{Entry, Jobs};
 use crate::records::{Dataset, JsonWriter, Slot, Tally, ceil_ms};
-use answer::Answer;
+use answer::{Answer, Pace};
+use connection::{Port, Reset, Shutter};
 use endpoints::Ask;
+use export_request::ExportRequest;
 use links::Links;
 use token::Tokens;
 
@@ -71,6 +77,7 @@ struct Api {
     links: Links,
     tokens: Tokens,
     faults: Faults,
+    shutter: Arc<Shutter>,
     seen: Mutex<Vec<RequestSeen>>,
     started: (Instant, DateTime<Utc>),
 }
@@ -92,9 +99,12 @@ impl Emulator {
     /// Fails when the address cannot be listened on.
     pub async fn start(config: EmulatorConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(config.bind).await?;
-        let api = Arc::new(Api::new(config, listener.local_addr()?));
+        let address = listener.local_addr()?;
+        let api = Arc::new(Api::new(config, address));
         let (stop, stopped) = oneshot::channel();
-        let server = axum::serve(listener, router(&api)).with_graceful_shutdown(async {
+        let port = Port::new(listener, address, Arc::clone(&api.shutter));
+        let service = router(&api).into_make_service_with_connect_info::<Reset>();
+        let server = axum::serve(port, service).with_graceful_shutdown(async {
             // Nothing is ever sent: the channel closes with the emulator.
             let _ = stopped.await;
         });
@@ -120,6 +130,16 @@ impl Emulator {
     /// How many jobs were started.
     pub fn jobs_started(&self) -> usize {
         self.api.jobs.count()
+    }
+
+    /// What went wrong so far, as scripted, in order.
+    pub fn faults_met(&self) -> Vec<FaultKind> {
+        self.api.faults.met()
+    }
+
+    /// Nothing goes wrong any more with requests from now on; jobs that were started wrong stay so.
+    pub fn end_faults(&self) {
+        self.api.faults.end();
     }
 
     /// Adds a hand-made record while the server runs, as late feedback comes in or an answer is overwritten: it takes
@@ -164,7 +184,8 @@ impl Api {
                 config.single_use_links,
             ),
             tokens: Tokens::new(config.client_id.clone(), config.client_secret.clone()),
-            faults: Faults::new(config.faults.clone()),
+            faults: Faults::new(config.faults.clone(), config.fault_seed),
+            shutter: Arc::default(),
             seen: Mutex::default(),
             started: (Instant::now(), Utc::now()),
             address,
@@ -216,17 +237,52 @@ impl Api {
     fn write(&self, entry: Entry, writer: &mut JsonWriter) {
         match entry {
             Entry::Seeded(slot) => self.dataset.write(slot, writer, &mut Tally::default()),
+            Entry::Earlier(_) => writer.value(&self.record(entry)),
             Entry::Extra(place) => writer.value(&self.extras()[place].record),
         }
     }
 
     fn record(&self, entry: Entry) -> Value {
-        if let Entry::Extra(place) = entry {
-            return self.extras()[place].record.clone();
-        }
+        let slot = match entry {
+            Entry::Seeded(slot) | Entry::Earlier(slot) => slot,
+            Entry::Extra(place) => return self.extras()[place].record.clone(),
+        };
         let mut writer = JsonWriter::new(false);
-        self.write(entry, &mut writer);
-        serde_json::from_slice(&writer.into_bytes()).expect("a seeded record is valid JSON")
+        self.dataset.write(slot, &mut writer, &mut Tally::default());
+        let mut record: Value =
+            serde_json::from_slice(&writer.into_bytes()).expect("a seeded record is valid JSON");
+        if matches!(entry, Entry::Earlier(_)) && record.get("answerDebug").is_some() {
+            record["answerDebug"] = Value::Array(Vec::new());
+        }
+        record
+    }
+
+    /// What a request is about, as far as faults are told apart by it.
+    fn place(&self, ask: &Ask, body: &[u8]) -> Option<Place> {
+        let (on, target, range, fragment) = match ask {
+            Ask::Export { .. } => {
+                let asked = ExportRequest::parse(body).ok();
+                let range = asked.map(|asked| (asked.from, asked.to));
+                (On::Export, format!("{range:?}"), range, None)
+            }
+            Ask::Job { id, .. } => {
+                let job = self.jobs.find(id);
+                (On::Job, id.clone(), job.map(|job| job.range), None)
+            }
+            Ask::Fragment { name } => {
+                let linked = self.links.linked(name);
+                let fragment = linked.as_ref().map(|(_, place)| *place as u32 + 1);
+                let range = linked.map(|(job, _)| job.range);
+                (On::Fragment, name.clone(), range, fragment)
+            }
+            Ask::Redirect { .. } | Ask::Unknown => return None,
+        };
+        Some(Place {
+            on,
+            range,
+            fragment,
+            target,
+        })
     }
 }
 
@@ -303,32 +359,68 @@ async fn serve(api: Arc<Api>, ask: Ask, request: Request) -> Response {
         path: request.uri().path().to_owned(),
         at: api.now(),
     });
-    let fault = ask.kind().and_then(|on| api.faults.next(on));
-    let latency = api.config.latency;
-    if !latency.is_zero() {
-        tokio::time::sleep(latency).await;
-    }
-    let pace = endpoints::pace(&api, &ask, fault.as_ref());
-    let answer = match fault.as_ref().and_then(endpoints::fault_answer) {
-        Some(answer) => answer,
-        None => endpoints::answer(&api, ask, request, fault.as_ref())
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, endpoints::REQUEST_BYTES).await;
+    let body = body.map_err(|_| Answer::refusal(413, "Payload Too Large", 413));
+    let sent = body.as_ref().map_or(&[][..], Bytes::as_ref);
+    let met = match api.place(&ask, sent) {
+        Some(place) => api.faults.next(&place),
+        None => Met::default(),
+    };
+    wait(api.config.latency, &met).await;
+    let reset = head.extensions.get::<ConnectInfo<Reset>>();
+    let reset = reset.map(|info| info.0.clone()).unwrap_or_default();
+    break_off(&api, &met, &reset).await;
+
+    let bytes_per_second = match ask {
+        Ask::Fragment { .. } => api.config.bytes_per_second,
+        _ => None,
+    };
+    let pace = Pace::of(&met, reset, bytes_per_second);
+    let answer = match (met.iter().find_map(endpoints::fault_answer), body) {
+        (Some(answer), _) | (None, Err(answer)) => answer,
+        (None, Ok(body)) => endpoints::answer(&api, ask, &head, &body, &met)
             .await
             .unwrap_or_else(|refusal: Answer| refusal),
     };
-    match fault {
-        Some(FaultKind::CutText { after }) => answer.cut(after).send(pace),
-        _ => answer.send(pace),
+    let mut answer = answer;
+    for fault in met.iter() {
+        match fault {
+            FaultKind::CutText { after } => answer = answer.cut(*after),
+            FaultKind::ClockSkew { seconds } => {
+                answer = answer.dated(Utc::now() + TimeDelta::seconds(*seconds));
+            }
+            FaultKind::NoAnswer { .. } => std::future::pending().await,
+            _ => {}
+        }
+    }
+    answer.send(pace)
+}
+
+/// Waits before the answer.
+async fn wait(latency: Duration, met: &Met) {
+    let delays = met.iter().map(|fault| match fault {
+        FaultKind::Delay(delay) => *delay,
+        _ => Duration::ZERO,
+    });
+    let delay = latency + delays.sum::<Duration>();
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
 }
 
-impl Ask {
-    /// The kind it is counted as.
-    fn kind(&self) -> Option<On> {
-        match self {
-            Self::Export { .. } => Some(On::Export),
-            Self::Job { .. } => Some(On::Job),
-            Self::Fragment { .. } => Some(On::Fragment),
-            Self::Redirect { .. } | Self::Unknown => None,
+/// Ends here where nothing is to be done: the connection is gone, or nothing comes of it.
+async fn break_off(api: &Api, met: &Met, reset: &Reset) {
+    for fault in met.iter() {
+        match fault {
+            // What is answered after this reaches nobody.
+            FaultKind::Reset => reset.now(),
+            FaultKind::Down(time) => {
+                reset.now();
+                api.shutter.shut(*time);
+            }
+            FaultKind::NoAnswer { carried_out: false } => std::future::pending().await,
+            _ => {}
         }
     }
 }
@@ -336,7 +428,6 @@ impl Ask {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -459,10 +550,9 @@ mod tests {
 
     fn fault(on: On, nth: u32, times: u32, kind: FaultKind) -> Fault {
         Fault {
-            on,
             nth,
             times,
-            kind,
+            ..Fault::new(on, kind)
         }
     }
 

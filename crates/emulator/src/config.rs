@@ -53,6 +53,8 @@ pub struct EmulatorConfig {
     pub redirect_links: bool,
     /// What goes wrong, and when; nothing by default.
     pub faults: Vec<Fault>,
+    /// Seed of the faults that are left to chance; 0 by default.
+    pub fault_seed: u64,
 }
 
 impl Default for EmulatorConfig {
@@ -78,6 +80,7 @@ impl Default for EmulatorConfig {
             bom: false,
             redirect_links: false,
             faults: Vec::new(),
+            fault_seed: 0,
         }
     }
 }

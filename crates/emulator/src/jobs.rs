@@ -8,15 +8,21 @@ mod answer;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::config::JobShape;
+use crate::faults::EmptyShape;
 use crate::records::{Slot, iso_ms};
 pub(crate) use answer::JobAnswer;
 use answer::{FileInfo, Fragment, Store};
+
+/// What a job shows at its first looks whose progress goes backwards.
+const BACKWARDS: [u32; 5] = [10, 60, 20, 80, 40];
 
 const TITLE: &str = "Exporting Analytics Data - JSON";
 
@@ -24,6 +30,8 @@ const TITLE: &str = "Exporting Analytics Data - JSON";
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Entry {
     Seeded(Slot),
+    /// A seeded one as it was before its answer was written.
+    Earlier(Slot),
     Extra(usize),
 }
 
@@ -33,10 +41,25 @@ pub(crate) struct Job {
     pub(crate) id: String,
     pub(crate) entries: Vec<Entry>,
     pub(crate) files: Vec<ExportFile>,
+    /// What it was asked for.
+    pub(crate) range: (DateTime<Utc>, DateTime<Utc>),
     spec: JobSpec,
     started: Instant,
     started_ms: i64,
-    broken: Option<Broken>,
+    faults: JobFaults,
+    looks: AtomicUsize,
+}
+
+/// What is wrong with a job from its start.
+#[derive(Debug, Default)]
+pub(crate) struct JobFaults {
+    pub(crate) broken: Option<Broken>,
+    /// Whether it is known at no look.
+    pub(crate) is_gone: bool,
+    /// Whether its progress goes backwards.
+    pub(crate) is_backwards: bool,
+    /// How it tells that it has no records; by the shape of its kind where absent.
+    pub(crate) empty: Option<EmptyShape>,
 }
 
 /// A file of an export.
@@ -62,6 +85,8 @@ pub(crate) struct Broken {
 pub(crate) struct Look {
     /// Whether the job was finished when the links were made.
     pub(crate) finished: bool,
+    /// Progress that is shown in place of the job's own.
+    pub(crate) percentage: Option<u32>,
     /// Download links of the job's files, in their order.
     pub(crate) links: Vec<String>,
     pub(crate) excess: Excess,
@@ -88,6 +113,8 @@ pub(crate) struct JobSpec {
     pub(crate) fragment_records: usize,
     pub(crate) base: Duration,
     pub(crate) per_fragment: Duration,
+    /// What is asked for.
+    pub(crate) range: (DateTime<Utc>, DateTime<Utc>),
 }
 
 /// All jobs there are.
@@ -120,7 +147,7 @@ impl Job {
         entries: Vec<Entry>,
         spec: JobSpec,
         now_ms: i64,
-        broken: Option<Broken>,
+        faults: JobFaults,
     ) -> Self {
         let size = match spec.shape {
             JobShape::Auto => spec.fragment_records.max(1),
@@ -128,6 +155,9 @@ impl Job {
         };
         // The legacy shape has no totals, so it tells of no records with an empty file.
         let count = match spec.shape {
+            JobShape::Auto if entries.is_empty() => {
+                usize::from(faults.empty == Some(EmptyShape::File))
+            }
             JobShape::Auto => entries.len().div_ceil(size),
             JobShape::Legacy => 1,
         };
@@ -149,15 +179,28 @@ impl Job {
             id: format!("fj-{}", uuid::Uuid::new_v4()),
             entries,
             files,
+            range: spec.range,
             spec,
             started: Instant::now(),
             started_ms: now_ms,
-            broken,
+            faults,
+            looks: AtomicUsize::new(0),
         }
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.broken.is_none() && self.started.elapsed() >= self.duration()
+        self.faults.broken.is_none() && self.started.elapsed() >= self.duration()
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.faults.is_gone
+    }
+
+    /// Counts a look at the job; gives the progress that it shows in place of its own.
+    pub(crate) fn looked_at(&self) -> Option<u32> {
+        let look = self.looks.fetch_add(1, Ordering::Relaxed);
+        let shown = BACKWARDS.get(look).copied();
+        shown.filter(|_| self.faults.is_backwards)
     }
 
     /// The answer to the request that started the job.
@@ -167,8 +210,8 @@ impl Job {
 
     /// The answer to a look at the job.
     pub(crate) fn answer(&self, look: &Look) -> JobAnswer<'_> {
-        if let Some(broken) = look.broken.as_ref().or(self.broken.as_ref()) {
-            let percentage = if self.broken.is_some() {
+        if let Some(broken) = look.broken.as_ref().or(self.faults.broken.as_ref()) {
+            let percentage = if self.faults.broken.is_some() {
                 0
             } else {
                 self.percentage()
@@ -176,7 +219,8 @@ impl Job {
             return self.head(&broken.status, percentage, broken.timed_out);
         }
         if !look.finished {
-            return self.head("INPROGRESS", self.percentage(), false);
+            let percentage = look.percentage.unwrap_or_else(|| self.percentage());
+            return self.head("INPROGRESS", percentage, false);
         }
         match self.spec.shape {
             JobShape::Legacy => self.legacy_answer(look),
@@ -224,6 +268,13 @@ impl Job {
             total_files: Some(self.files.len() + look.excess.files),
             total_records: Some(records),
         });
+        if self.entries.is_empty() {
+            match self.faults.empty {
+                Some(EmptyShape::Totals) => answer.fragments = None,
+                Some(EmptyShape::Nothing) => (answer.fragments, answer.store) = (None, None),
+                Some(EmptyShape::File) | None => {}
+            }
+        }
         answer
     }
 
@@ -344,12 +395,18 @@ mod tests {
             fragment_records: 150,
             base: Duration::from_secs(1),
             per_fragment: Duration::from_secs(10),
+            range: Default::default(),
         }
     }
 
     fn job(shape: JobShape, records: usize) -> Job {
         let entries = (0..records).map(Entry::Extra).collect();
-        Job::start(entries, spec(shape), 1_749_563_678_953, None)
+        Job::start(
+            entries,
+            spec(shape),
+            1_749_563_678_953,
+            JobFaults::default(),
+        )
     }
 
     fn look(job: &Job) -> serde_json::Value {
@@ -421,7 +478,11 @@ mod tests {
             status: "FAILED".to_owned(),
             timed_out: true,
         };
-        let job = Job::start(Vec::new(), spec(JobShape::Auto), 0, Some(broken));
+        let faults = JobFaults {
+            broken: Some(broken),
+            ..JobFaults::default()
+        };
+        let job = Job::start(Vec::new(), spec(JobShape::Auto), 0, faults);
         tokio::time::advance(Duration::from_secs(60)).await;
         let answer = look(&job);
         assert_eq!(answer["status"], "FAILED");

@@ -35,5 +35,7 @@ mod api;
 
 pub use api::{Emulator, RequestSeen};
 pub use config::{DataConfig, EmulatorConfig, JobShape};
-pub use faults::{Fault, FaultKind, On};
+pub use faults::{
+    EXAMPLE as EXAMPLE_FAULTS, EmptyShape, Fault, FaultKind, FaultScript, On, ScriptError,
+};
 pub use records::{Written, write_fragments};

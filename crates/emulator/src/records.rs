@@ -22,7 +22,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::config::DataConfig;
 use corpus::Corpus;
-use dice::{Dice, Purpose};
+pub(crate) use dice::{Dice, Purpose};
 pub use fragment_files::{Written, write_fragments};
 pub(crate) use json_writer::JsonWriter;
 

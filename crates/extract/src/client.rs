@@ -168,6 +168,7 @@ impl Shared {
     pub(crate) fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
             retries: self.config.fetch.retries,
+            hurry: self.config.hurry,
         }
     }
 
@@ -238,7 +239,8 @@ impl Shared {
             None => Ok(body),
             Some(error) => {
                 if let Some(wait) = error.throttled() {
-                    self.limiter.hold(wait.min(THROTTLED_AT_MOST));
+                    self.limiter
+                        .hold(wait.min(THROTTLED_AT_MOST) / self.config.hurry);
                 }
                 Err(error)
             }

@@ -27,6 +27,9 @@ pub struct ExtractConfig {
     pub fetch: FetchConfig,
     /// How often the API may be called.
     pub rate: RateConfig,
+    /// By what the waits before repetitions are divided, those that the source asks for too. 1 for any real source; more
+    /// where bad days of an emulated one are rehearsed. At least 1.
+    pub hurry: u32,
 }
 
 impl ExtractConfig {
@@ -39,6 +42,7 @@ impl ExtractConfig {
             jobs: JobsConfig::default(),
             fetch: FetchConfig::default(),
             rate: RateConfig::default(),
+            hurry: 1,
         }
     }
 
@@ -57,6 +61,7 @@ impl ExtractConfig {
                 "expected more than 0s and at most `jobs.poll_max`",
             ));
         }
+        within("hurry", self.hurry as usize, usize::MAX)?;
         within("jobs.concurrency", jobs.concurrency, MOST_AT_ONCE)?;
         within("fetch.concurrency", self.fetch.concurrency, MOST_AT_ONCE)?;
         within("rate.per_minute", self.rate.per_minute as usize, usize::MAX)?;

@@ -181,7 +181,7 @@ impl ExportClient {
                 ),
             }
             self.shared.counters.retried();
-            tokio::time::sleep(UNKNOWN_OUTCOME_WAIT).await;
+            tokio::time::sleep(UNKNOWN_OUTCOME_WAIT / self.shared.config.hurry).await;
         }
         unreachable!("the last repetition returns")
     }
@@ -240,7 +240,9 @@ impl ExportClient {
                     }
                 },
                 Err(error)
-                    if origin == Origin::Fresh && error.is_too_early() && watch.age() < EARLY =>
+                    if origin == Origin::Fresh
+                        && error.is_too_early()
+                        && watch.age() < EARLY / self.shared.config.hurry =>
                 {
                     debug!(%job_id, error = error.chain(), "job is not there yet");
                     self.shared.counters.retried();

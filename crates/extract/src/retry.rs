@@ -20,6 +20,8 @@ pub(crate) const THROTTLED_AT_MOST: Duration = Duration::from_secs(75 * 60);
 pub(crate) struct RetryPolicy {
     /// Repetitions after the first attempt.
     pub(crate) retries: u32,
+    /// By what waits are divided.
+    pub(crate) hurry: u32,
 }
 
 impl RetryPolicy {
@@ -76,7 +78,7 @@ impl RetryPolicy {
                 error = error.chain(),
                 "request failed, trying again"
             );
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(delay / self.hurry).await;
         }
     }
 }
@@ -118,7 +120,7 @@ mod tests {
     ) -> (Result<u32, ExtractError>, u64, u64) {
         let (start, counters) = (Instant::now(), Counters::default());
         let mut attempt = 0;
-        let result = RetryPolicy { retries }
+        let result = RetryPolicy { retries, hurry: 1 }
             .run(&counters, ExtractError::is_transient, || {
                 attempt += 1;
                 std::future::ready(answer(attempt))

@@ -229,6 +229,7 @@ impl PipelineConfig {
 
     fn extract_with(&self, auth: AuthConfig) -> Result<ExtractConfig, PipelineError> {
         Ok(ExtractConfig {
+            hurry: 1,
             source: SourceConfig {
                 host: self.host.clone().ok_or(MISSING_HOST)?,
                 app_id: self.app()?.clone(),

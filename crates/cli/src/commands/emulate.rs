@@ -1,9 +1,13 @@
 //! `answerlake emulate`
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use answerlake_emulator::{DataConfig, Emulator, EmulatorConfig, JobShape, write_fragments};
+use answerlake_emulator::{
+    DataConfig, EXAMPLE_FAULTS, Emulator, EmulatorConfig, FaultKind, FaultScript, JobShape,
+    write_fragments,
+};
 use answerlake_pipeline::config::{HumanDuration, HumanTime};
 use anyhow::Context;
 use clap::Args;
@@ -12,15 +16,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::refused;
 use crate::output::{Exit, bytes, grouped, print, program};
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
   answerlake emulate
   answerlake emulate --port 8080 --from 2025-06-01 --to 2025-07-01 --records-per-day 500
+  answerlake emulate --faults faults.toml
   answerlake emulate --write fragments --records 5000
 
 It prints the settings that a run needs. With --write it serves nothing: it writes fragments to a folder, as the \
-API would serve them, for `answerlake ingest`.")]
+API would serve them, for `answerlake ingest`.
+
+With --faults the API goes wrong as a file says, so that schedules, alerts and reruns can be rehearsed; when it is \
+stopped it says what went wrong how often.";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = format!("{EXAMPLES} `--help` shows such a file."),
+    after_long_help = format!("{EXAMPLES} Such a file, with every kind of fault there is:\n\n{EXAMPLE_FAULTS}"),
+)]
 pub(crate) struct EmulateArgs {
     /// Port on the loopback interface; 0 takes a free one
     #[arg(long, default_value_t = 8780)]
@@ -58,6 +71,9 @@ pub(crate) struct EmulateArgs {
     /// Compact JSON, not indented as the vendor's is
     #[arg(long)]
     pub(crate) compact: bool,
+    /// What goes wrong: a file of faults in TOML
+    #[arg(long, value_name = "FILE", conflicts_with = "write")]
+    pub(crate) faults: Option<PathBuf>,
     /// Write fragments to this folder and end
     #[arg(long, value_name = "FOLDER", requires = "records")]
     pub(crate) write: Option<PathBuf>,
@@ -101,6 +117,10 @@ pub(crate) fn execute(args: &EmulateArgs) -> anyhow::Result<Exit> {
         ))?;
         return Ok(Exit::Done);
     }
+    let script = match &args.faults {
+        Some(path) => read_faults(path)?,
+        None => FaultScript::default(),
+    };
     let config = EmulatorConfig {
         bind: SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)),
         data,
@@ -112,9 +132,18 @@ pub(crate) fn execute(args: &EmulateArgs) -> anyhow::Result<Exit> {
         gzip: args.gzip,
         latency: args.latency.0,
         job_time_per_fragment: args.fragment_time.0,
+        faults: script.faults,
+        fault_seed: script.seed,
         ..defaults
     };
     super::runtime()?.block_on(serve(config))
+}
+
+fn read_faults(path: &Path) -> anyhow::Result<FaultScript> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| refused(format!("cannot read `{}`: {error}", path.display())))?;
+    text.parse()
+        .map_err(|error| refused(format!("{}: {error}", path.display())))
 }
 
 async fn serve(config: EmulatorConfig) -> anyhow::Result<Exit> {
@@ -125,12 +154,18 @@ async fn serve(config: EmulatorConfig) -> anyhow::Result<Exit> {
         config.client_secret.clone(),
     );
     let address = config.bind;
+    let faults = match config.faults.len() {
+        0 => String::new(),
+        1 => "It goes wrong as scripted: 1 fault.\n".to_owned(),
+        count => format!("It goes wrong as scripted: {count} faults.\n"),
+    };
     let emulator = Emulator::start(config)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
     print(&format!(
         "The export API is served on {url} until this is stopped (Ctrl-C).\n\
-         It has records from {from} until before {to}. To run against it, in another shell:\n\n\
+         It has records from {from} until before {to}.\n{faults}\
+         To run against it, in another shell:\n\n\
          export ANSWERLAKE_HOST={url}\n\
          export ANSWERLAKE_APP_ID={app_id}\n\
          export ANSWERLAKE_CLIENT_ID={client_id}\n\
@@ -150,5 +185,24 @@ async fn serve(config: EmulatorConfig) -> anyhow::Result<Exit> {
         stopped = tokio::signal::ctrl_c() => stopped?,
         _ = terminate.recv() => {}
     }
+    if !faults.is_empty() {
+        print(&told(&emulator.faults_met()))?;
+    }
     Ok(Exit::Done)
+}
+
+/// What went wrong, and how often: `Faults met: 2 html, 1 reset.`
+fn told(met: &[FaultKind]) -> String {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for fault in met {
+        *counts.entry(fault.name()).or_default() += 1;
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    if counts.is_empty() {
+        return "Faults met: none.\n".to_owned();
+    }
+    format!("Faults met: {}.\n", counts.join(", "))
 }

@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use chrono::{DateTime, Utc};
 use futures::stream;
 use serde::Serialize;
+
+use super::connection::Reset;
+use super::endpoints::http_date;
+use crate::faults::{FaultKind, Met};
 
 /// An answer with its whole body.
 #[derive(Debug)]
@@ -17,11 +22,55 @@ pub(super) struct Answer {
 }
 
 /// How a body is sent.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
-    /// Bytes after which the connection is closed.
-    pub(super) cut_after: Option<usize>,
-    pub(super) bytes_per_second: Option<u64>,
+    /// Where the body breaks off.
+    broken: Option<(usize, Break)>,
+    /// Whether the length of the body is told.
+    is_chunked: bool,
+    bytes_per_second: Option<u64>,
+    /// Resets the connection.
+    reset: Reset,
+}
+
+/// How a body breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Break {
+    /// The connection is closed.
+    Closed,
+    /// The connection is reset.
+    Reset,
+    /// Nothing more comes.
+    Hangs,
+}
+
+impl Pace {
+    /// As the faults say; of several ends of the body the first counts.
+    pub(super) fn of(met: &Met, reset: Reset, bytes_per_second: Option<u64>) -> Self {
+        let mut pace = Self {
+            reset,
+            bytes_per_second,
+            ..Self::default()
+        };
+        for fault in met.iter() {
+            let broken = match *fault {
+                FaultKind::CutBody { after } => (after, Break::Closed),
+                FaultKind::CutChunked { after } => {
+                    pace.is_chunked = true;
+                    (after, Break::Closed)
+                }
+                FaultKind::ResetBody { after } => (after, Break::Reset),
+                FaultKind::Hang { after } => (after, Break::Hangs),
+                FaultKind::Slow { bytes_per_second } => {
+                    pace.bytes_per_second = Some(bytes_per_second);
+                    continue;
+                }
+                _ => continue,
+            };
+            pace.broken.get_or_insert(broken);
+        }
+        pace
+    }
 }
 
 #[derive(Serialize)]
@@ -66,6 +115,11 @@ impl Answer {
         self
     }
 
+    /// The same, as of a server whose clock says so.
+    pub(super) fn dated(self, time: DateTime<Utc>) -> Self {
+        self.with_header(header::DATE, &http_date(time))
+    }
+
     /// The same, with no more of its body than that.
     pub(super) fn cut(mut self, after: usize) -> Self {
         self.body.truncate(after);
@@ -77,10 +131,12 @@ impl Answer {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
-        let length = HeaderValue::from(self.body.len());
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length);
+        if !pace.is_chunked {
+            let length = HeaderValue::from(self.body.len());
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+        }
         *response.body_mut() = body(self.body, pace);
         response
     }
@@ -97,13 +153,16 @@ impl Answer {
 }
 
 fn body(bytes: Bytes, pace: Pace) -> Body {
-    if pace.cut_after.is_none() && pace.bytes_per_second.is_none() {
+    if pace.broken.is_none() && pace.bytes_per_second.is_none() {
         return Body::from(bytes);
     }
-    let cut = pace.cut_after.is_some_and(|after| after < bytes.len());
-    let sent = match pace.cut_after {
-        Some(after) if cut => bytes.slice(..after),
-        _ => bytes,
+    let broken = pace.broken.filter(|(after, how)| {
+        // A body that is whole can still hang: its end is not told.
+        *after < bytes.len() || (*how == Break::Hangs && pace.is_chunked)
+    });
+    let sent = match broken {
+        Some((after, _)) => bytes.slice(..after.min(bytes.len())),
+        None => bytes,
     };
     // Twenty pieces a second: even enough for a client's eye, and few enough for the machine.
     let piece = match pace.bytes_per_second {
@@ -113,20 +172,27 @@ fn body(bytes: Bytes, pace: Pace) -> Body {
     let pause = pace.bytes_per_second.map_or(Duration::ZERO, |rate| {
         Duration::from_secs_f64(piece as f64 / rate.max(1) as f64)
     });
+    let reset = pace.reset;
     Body::from_stream(stream::unfold(
-        (sent, cut),
-        move |(mut rest, cut)| async move {
-            if rest.is_empty() {
-                if !cut {
-                    return None;
+        (sent, broken.map(|(_, how)| how)),
+        move |(mut rest, broken)| {
+            let reset = reset.clone();
+            async move {
+                if rest.is_empty() {
+                    let broken = broken?;
+                    // What was sent reaches the client before the connection goes.
+                    tokio::task::yield_now().await;
+                    match broken {
+                        Break::Closed => {}
+                        Break::Reset => reset.now(),
+                        Break::Hangs => std::future::pending().await,
+                    }
+                    return Some((Err(io::Error::other("cut by a fault")), (rest, None)));
                 }
-                // What was sent reaches the client before the connection goes.
-                tokio::task::yield_now().await;
-                return Some((Err(io::Error::other("cut by a fault")), (rest, false)));
+                tokio::time::sleep(pause).await;
+                let next = rest.split_to(piece.min(rest.len()));
+                Some((Ok(next), (rest, broken)))
             }
-            tokio::time::sleep(pause).await;
-            let next = rest.split_to(piece.min(rest.len()));
-            Some((Ok(next), (rest, cut)))
         },
     ))
 }

@@ -34,6 +34,14 @@ struct LinkedFile {
 struct Issued {
     ends: Instant,
     used: bool,
+    single_use: bool,
+}
+
+/// What is worse about a link than the settings say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LinkTerms {
+    pub(super) is_dead: bool,
+    pub(super) single_use: bool,
 }
 
 impl Links {
@@ -47,7 +55,7 @@ impl Links {
     }
 
     /// Makes a new link to a file of a job: its name and query. Older ones go on working for their time.
-    pub(super) fn issue(&self, job: &Arc<Job>, place: usize) -> String {
+    pub(super) fn issue(&self, job: &Arc<Job>, place: usize, terms: LinkTerms) -> String {
         let name = &job.files[place].media_name;
         let number = (uuid::Uuid::new_v4().as_u128() % 10_000_000_000).to_string();
         let query = self.query(name, &number);
@@ -57,12 +65,25 @@ impl Links {
             place,
             issued: HashMap::new(),
         });
+        let lifetime = if terms.is_dead {
+            Duration::ZERO
+        } else {
+            self.lifetime
+        };
         let issued = Issued {
-            ends: Instant::now() + self.lifetime,
+            ends: Instant::now() + lifetime,
             used: false,
+            single_use: self.single_use || terms.single_use,
         };
         file.issued.insert(number, issued);
         format!("{name}?{query}")
+    }
+
+    /// The job, and the place in it, of a file that there is a link to.
+    pub(super) fn linked(&self, name: &str) -> Option<(Arc<Job>, usize)> {
+        let files = self.files.lock().expect("no holder of this lock panics");
+        let file = files.get(name)?;
+        Some((Arc::clone(&file.job), file.place))
     }
 
     /// Finds what a link leads to, and uses it up where links work once only. The query is as it came over the wire.
@@ -85,7 +106,7 @@ impl Links {
         if issued.used {
             return Err(Answer::refusal(403, "The link was used before", 403));
         }
-        issued.used = self.single_use;
+        issued.used = issued.single_use;
         Ok((Arc::clone(&file.job), file.place))
     }
 
@@ -103,7 +124,7 @@ impl Links {
 mod tests {
     use super::*;
     use crate::JobShape;
-    use crate::jobs::JobSpec;
+    use crate::jobs::{JobFaults, JobSpec};
 
     fn job() -> Arc<Job> {
         let spec = JobSpec {
@@ -113,8 +134,9 @@ mod tests {
             fragment_records: 150,
             base: Duration::ZERO,
             per_fragment: Duration::ZERO,
+            range: Default::default(),
         };
-        Arc::new(Job::start(Vec::new(), spec, 0, None))
+        Arc::new(Job::start(Vec::new(), spec, 0, JobFaults::default()))
     }
 
     fn status(links: &Links, name: &str, query: &str) -> u16 {
@@ -128,7 +150,7 @@ mod tests {
     async fn a_link_works_byte_for_byte_and_for_its_time() {
         let links = Links::new("secret", Duration::from_secs(300), false);
         let job = job();
-        let link = links.issue(&job, 0);
+        let link = links.issue(&job, 0, LinkTerms::default());
         let (name, query) = link.split_once('?').unwrap();
         assert!(query.ends_with("$$"), "{query}");
         assert_eq!(query.split_once("&s=").unwrap().1.len(), 64);
@@ -139,7 +161,7 @@ mod tests {
         assert_eq!(status(&links, "f-other.json", query), 404);
         tokio::time::advance(Duration::from_secs(300)).await;
         assert_eq!(status(&links, name, query), 403);
-        let link = links.issue(&job, 0);
+        let link = links.issue(&job, 0, LinkTerms::default());
         let (name, query) = link.split_once('?').unwrap();
         assert_eq!(status(&links, name, query), 200);
     }
@@ -147,7 +169,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_link_for_one_use_works_once() {
         let links = Links::new("secret", Duration::from_secs(300), true);
-        let link = links.issue(&job(), 0);
+        let link = links.issue(&job(), 0, LinkTerms::default());
         let (name, query) = link.split_once('?').unwrap();
         assert_eq!(status(&links, name, query), 200);
         assert_eq!(status(&links, name, query), 403);

@@ -55,8 +55,14 @@ impl Tokens {
             .expect("HS256 signs any claims with any secret")
     }
 
-    /// Checks the token of a request, as found in its `auth` header.
-    pub(super) fn check(&self, token: Option<&str>) -> Result<(), Answer> {
+    /// The refusal of a token that was seen before.
+    pub(super) fn replayed() -> Answer {
+        let message = "error verifying the jwt: jti was seen before, possibly a replay";
+        Answer::refusal(401, message, 401)
+    }
+
+    /// Checks the token of a request, as found in its `auth` header, by a clock that is ahead by `skew` seconds.
+    pub(super) fn check(&self, token: Option<&str>, skew: i64) -> Result<(), Answer> {
         let token = token.ok_or_else(|| Answer::refusal(401, "Invalid SDK credentials", 4002))?;
         let mut validation = Validation::new(Algorithm::HS256);
         // Times are looked at below, where each refusal has its own words.
@@ -71,7 +77,7 @@ impl Tokens {
         if claims.client_id.as_deref() != Some(&self.client_id) {
             return Err(Answer::refusal(401, "Invalid SDK credentials", 4002));
         }
-        let now = Utc::now().timestamp();
+        let now = Utc::now().timestamp() + skew;
         let exp = claims
             .exp
             .ok_or_else(|| Answer::refusal(401, "Invalid JWT token", 4002))?;
@@ -88,8 +94,7 @@ impl Tokens {
         }
         let mut used = self.used.lock().expect("no holder of this lock panics");
         if !used.insert(jti) {
-            let message = "error verifying the jwt: jti was seen before, possibly a replay";
-            return Err(Answer::refusal(401, message, 401));
+            return Err(Self::replayed());
         }
         Ok(())
     }
@@ -111,15 +116,15 @@ mod tests {
     }
 
     fn refusal(tokens: &Tokens, token: &str) -> String {
-        tokens.check(Some(token)).unwrap_err().body_text()
+        tokens.check(Some(token), 0).unwrap_err().body_text()
     }
 
     #[test]
     fn its_own_token_is_accepted_again_and_again() {
         let tokens = tokens();
         let token = tokens.long_lived();
-        assert!(tokens.check(Some(&token)).is_ok());
-        assert!(tokens.check(Some(&token)).is_ok());
+        assert!(tokens.check(Some(&token), 0).is_ok());
+        assert!(tokens.check(Some(&token), 0).is_ok());
     }
 
     #[test]
@@ -128,7 +133,7 @@ mod tests {
         let now = Utc::now().timestamp();
         let short = json!({"appId": "cs-1", "sub": 7, "iat": now, "exp": now + 300, "jti": "a", "aud": "x"});
         let token = sign(&short, "secret", Algorithm::HS256);
-        assert!(tokens.check(Some(&token)).is_ok());
+        assert!(tokens.check(Some(&token), 0).is_ok());
         assert_eq!(
             refusal(&tokens, &token),
             r#"{"errors":[{"msg":"error verifying the jwt: jti was seen before, possibly a replay","code":401}]}"#
@@ -147,7 +152,7 @@ mod tests {
         let good = json!({"appId": "cs-1", "exp": now + 300});
         let invalid = r#"{"errors":[{"msg":"Invalid JWT token","code":4002}]}"#;
         let credentials = r#"{"errors":[{"msg":"Invalid SDK credentials","code":4002}]}"#;
-        let missing = tokens.check(None).unwrap_err();
+        let missing = tokens.check(None, 0).unwrap_err();
         assert_eq!(missing.status(), 401);
         assert_eq!(missing.body_text(), credentials);
         assert_eq!(refusal(&tokens, "no token"), invalid);

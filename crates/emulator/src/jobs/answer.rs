@@ -92,7 +92,7 @@ pub(super) struct Store {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Entry, Job, JobSpec, Look};
+    use super::super::{Entry, Job, JobFaults, JobSpec, Look};
     use crate::JobShape;
 
     // Copied from the vendor's samples, with the links and times left in.
@@ -109,9 +109,10 @@ mod tests {
             fragment_records,
             base: Duration::ZERO,
             per_fragment: Duration::ZERO,
+            range: Default::default(),
         };
         let entries = (0..9).map(Entry::Extra).collect();
-        let mut job = Job::start(entries, spec, 1_751_266_272_138, None);
+        let mut job = Job::start(entries, spec, 1_751_266_272_138, JobFaults::default());
         // Random ids would hide the rest of the text.
         job.id.clear();
         for file in &mut job.files {

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Chunk = 5,
     /// Ids that all records share.
     Identity = 6,
+    /// Whether a fault fires, and in which order records come.
+    Fault = 7,
 }
 
 /// A stream of seeded chance.
