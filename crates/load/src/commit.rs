@@ -459,6 +459,7 @@ impl<'a> Draft<'a> {
                 rows: file.rows,
                 bytes: file.bytes,
                 sha256: file.sha256.clone(),
+                created_at: file.created_at,
                 origin: Origin::Staged {
                     path: staged.to_string(),
                 },

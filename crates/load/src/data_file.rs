@@ -1,6 +1,7 @@
 //! A data file as a manifest names it.
 
 use answerlake_model::{PerTable, Table};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// One finished Parquet file of a revision.
@@ -16,8 +17,20 @@ pub struct DataFile {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
+    /// The times of its rows; absent for files of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<TimeSpan>,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+/// From the first to the last of some times, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeSpan {
+    /// The first.
+    pub first: DateTime<Utc>,
+    /// The last.
+    pub last: DateTime<Utc>,
 }
 
 /// Where a revision has a file from.
@@ -40,6 +53,16 @@ impl DataFile {
             Origin::Staged { path } => Some(path),
             Origin::CarriedOver => None,
         }
+    }
+}
+
+impl TimeSpan {
+    /// Of microseconds since 1970; `None` for what is no time.
+    pub(crate) fn of_micros(first: i64, last: i64) -> Option<Self> {
+        Some(Self {
+            first: DateTime::from_timestamp_micros(first)?,
+            last: DateTime::from_timestamp_micros(last)?,
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use answerlake_model::{PartitionKey, Table};
+use answerlake_model::{ConsumerName, PartitionKey, Table};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,14 @@ pub enum LoadError {
         /// How often.
         tries: u32,
     },
+    /// Others moved the consumer each time that this one tried.
+    #[error("consumer `{name}` is busy: lost to other acknowledgements {tries} times")]
+    ConsumerBusy {
+        /// The consumer.
+        name: ConsumerName,
+        /// How often.
+        tries: u32,
+    },
     /// Files could not be staged in the time after which they might be cleared before their commit.
     #[error("partition `{partition}`: staging its files took more than {hours} h, {tries} times")]
     StagingTooSlow {
@@ -180,6 +188,7 @@ impl LoadError {
             Self::Store { source, .. } | Self::Object { source, .. } => is_transient(source),
             // A broken revision is replaced by the next commit.
             Self::Busy { .. }
+            | Self::ConsumerBusy { .. }
             | Self::Undecided { .. }
             | Self::Broken { .. }
             | Self::StagingTooSlow { .. } => true,

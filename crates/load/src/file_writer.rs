@@ -20,6 +20,7 @@ use parquet::basic::ZstdLevel;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::statistics::Statistics;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 use rayon::prelude::*;
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
 use crate::config::{Compression, MAX_FILE_BYTES, WriterConfig};
+use crate::data_file::TimeSpan;
 use crate::error::LoadError;
 use crate::row_size::row_sizes;
 
@@ -35,6 +37,9 @@ const CREATED_BY: &str = "answerlake";
 
 /// The key of a file's metadata that holds the schema version of the lake.
 pub const SCHEMA_VERSION_KEY: &str = "answerlake.schema_version";
+
+/// The column of the rows' times.
+const TIME_COLUMN: &str = "created_at";
 
 /// Distinct values up to which an id's bloom filter keeps its rate of false positives. It takes 256 KiB while it is
 /// filled and is folded to what it holds when written.
@@ -78,6 +83,8 @@ pub struct FinishedFile {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
+    /// The times of its rows, by its statistics; `None` where its table has none.
+    pub created_at: Option<TimeSpan>,
 }
 
 impl DataFileWriter {
@@ -189,6 +196,7 @@ impl DataFileWriter {
     /// When the scratch file cannot be written.
     pub fn close(mut self) -> Result<FinishedFile, LoadError> {
         self.end_row_group()?;
+        let created_at = self.time_span();
         // `into_inner` would do as well, but makes text of what the disk says: that it is full has to be known.
         self.writer
             .finish()
@@ -200,7 +208,27 @@ impl DataFileWriter {
             rows: self.rows,
             bytes: file.bytes,
             sha256: hex::encode(sha256.finalize()),
+            created_at,
         })
+    }
+
+    /// From the first to the last of the times in the row groups that ended.
+    fn time_span(&self) -> Option<TimeSpan> {
+        let field = self
+            .fields
+            .iter()
+            .position(|field| field.name() == TIME_COLUMN)?;
+        let column: usize = self.leaves[..field].iter().sum();
+        let mut span: Option<(i64, i64)> = None;
+        for group in self.writer.flushed_row_groups() {
+            let Some(Statistics::Int64(values)) = group.column(column).statistics() else {
+                return None;
+            };
+            let (first, last) = (*values.min_opt()?, *values.max_opt()?);
+            span = Some(span.map_or((first, last), |span| (span.0.min(first), span.1.max(last))));
+        }
+        let (first, last) = span?;
+        TimeSpan::of_micros(first, last)
     }
 
     fn check_columns(&self, batch: &RecordBatch) -> Result<(), LoadError> {

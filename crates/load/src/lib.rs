@@ -83,6 +83,10 @@ pub mod manifest;
 pub mod lake;
 // What is committed, in brief.
 pub mod summary;
+// The files that readers may take, of many partitions.
+pub mod current_files;
+// How far those have read who follow the lake.
+pub mod consumer;
 // What the records drifted by, as manifests keep it.
 mod drift;
 // Why partitions failed.
@@ -121,7 +125,9 @@ pub mod error;
 pub use column_reader::StoredColumns;
 pub use commit::{CommitOutcome, OnCommitted, Proposal};
 pub use config::{Compression, WriterConfig};
-pub use data_file::{DataFile, Origin};
+pub use consumer::{Acknowledged, ConsumerPosition, Move};
+pub use current_files::CurrentFiles;
+pub use data_file::{DataFile, Origin, TimeSpan};
 pub use error::{LoadError, PinDifference};
 pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;

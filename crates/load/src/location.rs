@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use answerlake_model::{AppId, PartitionKey, RunId, Table};
+use answerlake_model::{AppId, ConsumerName, PartitionKey, RunId, Table};
 use object_store::path::Path;
 
 /// The folder that holds all but the data; readers of the Spark family skip it by its first character.
@@ -144,6 +144,22 @@ pub fn parse_lake_pin(path: &Path) -> Option<u64> {
     let stem = path.filename()?.strip_suffix(".json")?;
     let revision = stem.parse().ok()?;
     (lake_pin(revision) == *path).then_some(revision)
+}
+
+/// The folder of what a consumer acknowledged.
+pub fn consumer(name: &ConsumerName) -> Path {
+    Path::from(format!("{OURS}/consumers/{name}"))
+}
+
+/// What a consumer acknowledged, by its number.
+pub fn acknowledgement(name: &ConsumerName, number: u64) -> Path {
+    consumer(name).join(format!("{number:08}.json"))
+}
+
+/// Reads the path of an acknowledgement; `None` for anything else.
+pub fn parse_acknowledgement(name: &ConsumerName, path: &Path) -> Option<u64> {
+    let number = path.filename()?.strip_suffix(".json")?.parse().ok()?;
+    (acknowledgement(name, number) == *path).then_some(number)
 }
 
 /// The folder of an app's jobs in flight.

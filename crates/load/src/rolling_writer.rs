@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use tempfile::TempPath;
 
 use crate::config::WriterConfig;
+use crate::data_file::TimeSpan;
 use crate::error::LoadError;
 use crate::file_writer::DataFileWriter;
 
@@ -30,6 +31,8 @@ pub struct EncodedFile {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
+    /// The times of its rows; `None` where its table has none.
+    pub created_at: Option<TimeSpan>,
     /// Removes the scratch file.
     _scratch: TempPath,
 }
@@ -115,6 +118,7 @@ impl RollingWriter {
             rows: file.rows,
             bytes: file.bytes,
             sha256: file.sha256,
+            created_at: file.created_at,
             _scratch: file.scratch,
         });
         Ok(())

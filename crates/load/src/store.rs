@@ -89,6 +89,16 @@ impl LakeStore {
         &self.url
     }
 
+    /// Where the lake is for a reader on another folder of this machine, or on another one: the absolute path of a local
+    /// lake, and else the address it was opened by, without a `/` at its end.
+    pub fn absolute_url(&self) -> String {
+        let url = self.local_root.as_deref().map_or_else(
+            || self.url.to_string(),
+            |root| root.to_string_lossy().into_owned(),
+        );
+        url.trim_end_matches('/').to_owned()
+    }
+
     /// The store itself; paths in it are relative to the lake.
     pub fn object_store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store)

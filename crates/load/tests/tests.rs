@@ -10,6 +10,7 @@ mod crash;
 mod faulty_store;
 mod files;
 mod held;
+mod readers;
 mod setup;
 mod vacuum;
 mod verify;

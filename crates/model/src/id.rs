@@ -93,6 +93,11 @@ id!(
     "job"
 );
 id!(
+    /// Whoever follows the lake and says how far: a warehouse, a report.
+    ConsumerName,
+    "consumer"
+);
+id!(
     /// One run of the program; in the logs, the manifests and the result.
     RunId,
     "run"

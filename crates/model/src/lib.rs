@@ -18,7 +18,7 @@ pub mod drift;
 
 pub use books::{JobBooks, PartitionBooks};
 pub use drift::{Drift, DriftLedger, DriftPath, JsonType, JsonTypes, RecordDrift};
-pub use id::{AppId, InvalidId, JobId, RunId};
+pub use id::{AppId, ConsumerName, InvalidId, JobId, RunId};
 pub use partition::PartitionKey;
 pub use table::{ColumnRole, PerTable, Table, TableSchema};
 pub use window::{Grain, InvalidWindow, Window};
