@@ -5,7 +5,12 @@
 //! dictionary of the column holds each once: around every long line, and around every citation label `chk-N`, since
 //! the same chunk is `chk-3` in one prompt and `chk-7` in the next. The parts joined are the prompt, whatever it holds.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+/// What a citation label begins with. Lines are many and short: a finder for each would cost more than the search.
+static LABEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("chk-"));
 
 /// From this length on, in bytes with its line feed, a line is a part of its own.
 const LONG_LINE: usize = 96;
@@ -47,13 +52,13 @@ fn part_end(rest: &str) -> usize {
 
 /// The first `chk-N` of a line.
 fn label(line: &str) -> Option<(usize, usize)> {
-    const LABEL: &[u8] = b"chk-";
-    memmem::find_iter(line.as_bytes(), LABEL).find_map(|start| {
-        let digits = line.as_bytes()[start + LABEL.len()..]
+    LABEL.find_iter(line.as_bytes()).find_map(|start| {
+        let number = start + LABEL.needle().len();
+        let digits = line.as_bytes()[number..]
             .iter()
             .take_while(|byte| byte.is_ascii_digit())
             .count();
-        (digits > 0).then_some((start, start + LABEL.len() + digits))
+        (digits > 0).then_some((start, number + digits))
     })
 }
 
