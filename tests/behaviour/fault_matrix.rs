@@ -209,6 +209,29 @@ fn changes_records(kind: &FaultKind) -> bool {
     )
 }
 
+/// Whether a run that meets it must ask for something once more, or fail.
+fn must_be_felt(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Status(..)
+            | FaultKind::RateLimit { .. }
+            | FaultKind::RateLimitUntil { .. }
+            | FaultKind::RateLimitText
+            | FaultKind::ExpiredLink
+            | FaultKind::Html
+            | FaultKind::ReplayedToken
+            | FaultKind::Reset
+            | FaultKind::Down(_)
+            | FaultKind::NoAnswer { .. }
+            | FaultKind::Hang { .. }
+            | FaultKind::CutBody { .. }
+            | FaultKind::CutChunked { .. }
+            | FaultKind::ResetBody { .. }
+            | FaultKind::CutText { .. }
+            | FaultKind::JobGone
+    )
+}
+
 /// Checks all cases, some at once.
 #[expect(
     clippy::print_stdout,
@@ -274,6 +297,13 @@ fn check(case: &Case, quiet: &Quiet, tally: &Mutex<Tally>) -> usize {
     }
     if report.status == RunStatus::Ok {
         assert_eq!(digests.len(), quiet.digests.len(), "{}", told());
+        let is_felt =
+            report.totals.retries > 0 || source.emulator().jobs_started() > quiet.digests.len();
+        assert!(
+            is_felt || !met.iter().any(must_be_felt),
+            "was not felt: {}",
+            told()
+        );
     }
 
     source.emulator().end_faults();

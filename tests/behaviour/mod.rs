@@ -48,6 +48,8 @@ mod privacy;
 mod stop;
 // Killed at any moment.
 mod killed;
+// Killed at each of its requests.
+mod killed_at_requests;
 // Big data.
 mod size;
 // How much memory it takes.
