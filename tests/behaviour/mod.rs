@@ -18,6 +18,8 @@ mod bad_input;
 mod disks;
 // Proxies and certificates.
 mod network;
+// A lake on S3.
+mod s3;
 // What a run would do, told and shared out.
 mod plan;
 // What is there, and when somebody must be called.

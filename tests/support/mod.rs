@@ -8,6 +8,12 @@ mod lake;
 mod program;
 // What stands between the program and its source.
 mod network;
+// An S3 server.
+mod s3_server;
+// What stands between the program and that.
+mod s3_proxy;
+// A lake on it.
+mod bucket;
 // The rows that records should become, worked out anew from `TABLES.md`.
 pub(crate) mod truth;
 
@@ -18,10 +24,13 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
+pub(crate) use bucket::Bucket;
 pub(crate) use dice::Dice;
 pub(crate) use lake::{Lake, TABLES, files_below};
 pub(crate) use network::{Certificate, Relay};
 pub(crate) use program::{Outcome, Place, Program, error_of, python, repository};
+pub(crate) use s3_proxy::{Fate, NOTHING_LISTED, S3Proxy, error_body};
+pub(crate) use s3_server::S3Server;
 
 /// An emulated source, its folder beside it.
 pub(crate) struct Setup {

@@ -194,6 +194,7 @@ impl Lake {
             };
             if let Err(
                 LoadError::Store { .. }
+                | LoadError::Refused { .. }
                 | LoadError::Scratch { .. }
                 | LoadError::StagingTooSlow { .. },
             ) = created

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use answerlake_model::{ConsumerName, PartitionKey, Table};
 
+use crate::s3_answer::{OUT_OF_ORDER, S3Answer, Unreached};
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,6 +63,16 @@ pub enum LoadError {
         url: String,
         /// Why.
         source: object_store::Error,
+    },
+    /// The store understood what it was asked, and said no.
+    #[error("cannot {action} `{path}` in the lake")]
+    Refused {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The object, relative to the lake.
+        path: String,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A scratch file, or the folder for it, cannot be used.
     #[error("cannot {action} scratch `{}`", path.display())]
@@ -126,6 +138,17 @@ pub enum LoadError {
         /// Each setting that differs.
         differences: Vec<PinDifference>,
     },
+    /// The store lets an object be created twice.
+    #[error(
+        "lake `{url}`: the store does not honour create-if-absent (`If-None-Match: *`), so that of two runs at once each \
+         could overwrite what the other commits"
+    )]
+    NoConditionalCreate {
+        /// The lake's address.
+        url: String,
+        /// What it answered, where it did not just do it.
+        source: Option<object_store::Error>,
+    },
     /// A revision names files that are neither staged nor in place.
     #[error(
         "revision {revision} of partition `{partition}` is broken: {} is nowhere",
@@ -186,6 +209,7 @@ impl LoadError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store { source, .. } | Self::Object { source, .. } => is_transient(source),
+            Self::Refused { source, .. } => is_retryable_refusal(&**source),
             // A broken revision is replaced by the next commit.
             Self::Busy { .. }
             | Self::ConsumerBusy { .. }
@@ -193,6 +217,36 @@ impl LoadError {
             | Self::Broken { .. }
             | Self::StagingTooSlow { .. } => true,
             _ => false,
+        }
+    }
+
+    /// What to do about it, where the store is not on this machine.
+    pub fn hint(&self) -> Option<String> {
+        let source: &(dyn std::error::Error + 'static) = match self {
+            Self::Store { source, .. }
+            | Self::Object { source, .. }
+            | Self::Undecided { source, .. } => source,
+            Self::Refused { source, .. } => &**source,
+            Self::NoConditionalCreate { .. } => {
+                return Some(
+                    "put the lake on a store that honours it, as Amazon S3, Cloudflare R2 and MinIO do"
+                        .to_owned(),
+                );
+            }
+            _ => return None,
+        };
+        if let Some(unreached) = Unreached::among(source) {
+            return Some(unreached.hint().to_owned());
+        }
+        match S3Answer::among(source) {
+            Some(answer) => answer.hint(),
+            // Its own repetitions came to an end.
+            None => source
+                .downcast_ref()
+                .is_some_and(|error| {
+                    matches!(error, object_store::Error::Generic { store: "S3", .. })
+                })
+                .then(|| OUT_OF_ORDER.to_owned()),
         }
     }
 
@@ -218,10 +272,17 @@ impl LoadError {
         path: &object_store::path::Path,
     ) -> impl FnOnce(object_store::Error) -> Self {
         let path = path.to_string();
-        move |source| Self::Store {
-            action,
-            path,
-            source,
+        move |source| match refusal(&source) {
+            Some(source) => Self::Refused {
+                action,
+                path,
+                source,
+            },
+            None => Self::Store {
+                action,
+                path,
+                source,
+            },
         }
     }
 
@@ -242,8 +303,23 @@ impl LoadError {
     }
 }
 
+/// What S3 said no with, if it did; which request that was, the rest of the message says better.
+fn refusal(error: &object_store::Error) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+    if let Some(Unreached::NoCredentials) = Unreached::among(error) {
+        return Some(Box::new(Unreached::NoCredentials));
+    }
+    S3Answer::among(error).map(|answer| Box::new(answer.clone()) as _)
+}
+
+fn is_retryable_refusal(refusal: &(dyn std::error::Error + 'static)) -> bool {
+    S3Answer::among(refusal).is_some_and(S3Answer::is_retryable)
+}
+
 fn is_transient(error: &object_store::Error) -> bool {
     use object_store::Error;
+    if let Some(refusal) = refusal(error) {
+        return is_retryable_refusal(&*refusal);
+    }
     // `Generic` is what a store answers when its own retries came to an end; a local one also for what will not pass.
     matches!(error, Error::Generic { .. } | Error::JoinError { .. }) && !is_not_allowed(error)
 }
@@ -271,13 +347,16 @@ fn local_kind(error: &object_store::Error) -> Option<io::ErrorKind> {
 pub(crate) fn is_refusal(error: &object_store::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     use object_store::Error;
-    matches!(
-        error,
-        Error::PermissionDenied { .. }
-            | Error::Unauthenticated { .. }
-            | Error::NotSupported { .. }
-            | Error::NotImplemented { .. }
-    ) || is_not_allowed(error)
+    let is_of_s3 = refusal(error).is_some_and(|refusal| !is_retryable_refusal(&*refusal));
+    is_of_s3
+        || matches!(
+            error,
+            Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+                | Error::NotSupported { .. }
+                | Error::NotImplemented { .. }
+        )
+        || is_not_allowed(error)
         || local_kind(error).is_some_and(|kind| [QuotaExceeded, StorageFull].contains(&kind))
 }
 

@@ -55,8 +55,16 @@
 
 // How files are cut and encoded.
 pub mod config;
+// Where a lake is, and how it is reached.
+pub mod address;
 // The object store behind a lake's address.
 pub mod store;
+// A bucket, by the usual variables.
+#[cfg(feature = "s3")]
+mod s3;
+// What S3 says when it does not do what it was asked.
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "S3 alone answers so"))]
+mod s3_answer;
 // Scratch files to the store.
 mod upload;
 // Many names and small files of a lake on a disk, read fast.
@@ -91,6 +99,8 @@ pub mod consumer;
 mod drift;
 // Why partitions failed.
 pub mod failure;
+// Whether the store keeps two commits apart.
+mod probe;
 // What all runs of one lake must agree on.
 pub mod pin;
 // Decide, stage, create the revision.
@@ -122,6 +132,7 @@ pub mod object_writer;
 // What can go wrong.
 pub mod error;
 
+pub use address::{LakeAddress, StoreAccess};
 pub use column_reader::StoredColumns;
 pub use commit::{CommitOutcome, OnCommitted, Proposal};
 pub use config::{Compression, WriterConfig};

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use answerlake_model::{AppId, ConsumerName, PartitionKey, RunId, Table};
 use object_store::path::Path;
+use uuid::Uuid;
 
 /// The folder that holds all but the data; readers of the Spark family skip it by its first character.
 const OURS: &str = "_answerlake";
@@ -137,6 +138,11 @@ pub fn lake_pins() -> Path {
 /// A revision of the lake's pin.
 pub fn lake_pin(revision: u64) -> Path {
     Path::from(format!("{OURS}/lake/{revision:08}.json"))
+}
+
+/// What is created twice to see whether the store lets that happen; no pin.
+pub fn probe(id: &Uuid) -> Path {
+    Path::from(format!("{OURS}/lake/probe-{id}"))
 }
 
 /// Reads the path of a pin; `None` for anything else.

@@ -14,6 +14,7 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::address::LakeAddress;
 use crate::error::LoadError;
 use crate::store::LakeStore;
 
@@ -47,11 +48,13 @@ pub struct ObjectUpload {
 }
 
 impl ObjectUpload {
-    /// Begins the object at `url`, in a store that is opened as a lake's is, with the same credentials.
+    /// Begins the object at an address, in a store that is opened as a lake's is.
     ///
     /// # Errors
     /// When the address names no object, or the store cannot be opened.
-    pub async fn begin(url: &str) -> Result<(ObjectWriter, Self), LoadError> {
+    pub async fn begin(address: impl Into<LakeAddress>) -> Result<(ObjectWriter, Self), LoadError> {
+        let address = address.into();
+        let url: &str = &address;
         let (folder, name) = url.rsplit_once('/').unwrap_or_default();
         let in_a_bucket = folder
             .split_once("://")
@@ -62,7 +65,7 @@ impl ObjectUpload {
                 reason: "expected a bucket and the name of an object, such as `s3://bucket/records.ndjson`",
             });
         }
-        let store = LakeStore::open(folder).await?;
+        let store = LakeStore::open(address.beside(folder)).await?;
         Ok(Self::begin_in(url, store.object_store(), Path::from(name)))
     }
 

@@ -67,15 +67,17 @@ impl fmt::Display for MaskingPin {
 }
 
 impl Lake {
-    /// Creates the lake's pin, or checks that it says the same.
+    /// Creates the lake's pin, or checks that it says the same. Before it is created, once a lake, the store is tried.
     ///
     /// # Errors
-    /// [`LoadError::PinMismatch`] when the lake was made with other settings; else when the store fails.
+    /// [`LoadError::PinMismatch`] when the lake was made with other settings, [`LoadError::NoConditionalCreate`] when no
+    /// lake is safe in its store; else when the store fails.
     pub async fn pin(&self, pin: &LakePin) -> Result<(), LoadError> {
         let asked = serde_json::to_value(pin).expect("plain fields have a JSON form");
         if let Some((path, json)) = self.newest_pin().await? {
             return self.compare(&path, &json, &asked);
         }
+        self.store.probe_create().await?;
         let path = location::lake_pin(1);
         let Err(error) = self.store.create(&path, asked.to_string().into()).await else {
             tracing::info!(lake = self.store.url(), "lake created");

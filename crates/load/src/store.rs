@@ -14,6 +14,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::address::LakeAddress;
 use crate::error::LoadError;
 use crate::local_listing;
 use crate::upload::UPLOADS_AT_ONCE;
@@ -36,21 +37,22 @@ pub struct LakeStore {
 }
 
 impl LakeStore {
-    /// Opens the store at `url`: a local path, `file://…`, `s3://bucket/prefix` (by the usual `AWS_*` variables; only
-    /// with feature `s3`) or `memory://` (for tests, each opening is a new and empty one).
+    /// Opens the store at `address`: a local path, `file://…`, `s3://bucket/prefix` (only with feature `s3`, and by what
+    /// the address says of its access) or `memory://` (for tests, each opening is a new and empty one).
     ///
-    /// A local folder is created when absent; its writes are synced to the disk.
+    /// A local folder is created when absent; its writes are synced to the disk. A bucket is not asked anything yet.
     ///
     /// # Errors
-    /// When the address is not understood, or the store cannot be opened.
-    pub async fn open(url: &str) -> Result<Self, LoadError> {
-        match url.split_once("://") {
-            None => open_local(url, PathBuf::from(url)).await,
-            Some(("file", _)) => open_local(url, file_path(url)?).await,
-            Some(("memory", _)) => Ok(Self::from_object_store(url, Arc::new(InMemory::new()))),
-            Some(("s3" | "s3a", _)) => open_s3(url),
+    /// When the address or what it takes to reach it is not understood, or the store cannot be opened.
+    pub async fn open(address: impl Into<LakeAddress>) -> Result<Self, LoadError> {
+        let address = address.into();
+        match address.split_once("://") {
+            None => open_local(&address, PathBuf::from(&*address)).await,
+            Some(("file", _)) => open_local(&address, file_path(&address)?).await,
+            Some(("memory", _)) => Ok(Self::from_object_store(&address, Arc::new(InMemory::new()))),
+            Some(("s3" | "s3a", _)) => open_s3(&address),
             Some((scheme, _)) => Err(LoadError::InvalidUrl {
-                url: url.to_owned(),
+                url: address.to_string(),
                 reason: format!(
                     "expected a path, `file://`, `s3://` or `memory://`, got `{scheme}://`"
                 ),
@@ -62,15 +64,16 @@ impl LakeStore {
     ///
     /// # Errors
     /// As [`LakeStore::open`].
-    pub async fn open_to_read(url: &str) -> Result<Self, LoadError> {
-        let Some(folder) = local_path(url)? else {
-            return Self::open(url).await;
+    pub async fn open_to_read(address: impl Into<LakeAddress>) -> Result<Self, LoadError> {
+        let address = address.into();
+        let Some(folder) = local_path(&address)? else {
+            return Self::open(address).await;
         };
         match tokio::fs::metadata(&folder).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !url.is_empty() => {
-                Ok(Self::from_object_store(url, Arc::new(InMemory::new())))
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !address.is_empty() => {
+                Ok(Self::from_object_store(&address, Arc::new(InMemory::new())))
             }
-            _ => Self::open(url).await,
+            _ => Self::open(address).await,
         }
     }
 
@@ -316,34 +319,15 @@ async fn open_local(url: &str, folder: PathBuf) -> Result<LakeStore, LoadError> 
 }
 
 #[cfg(feature = "s3")]
-fn open_s3(url: &str) -> Result<LakeStore, LoadError> {
-    use object_store::aws::AmazonS3Builder;
-    use object_store::prefix::PrefixStore;
-
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LoadError::Open {
-        url: url.to_owned(),
-        source,
-    };
-    let parsed = Url::parse(url).map_err(|source| failed(source.into()))?;
-    let bucket = parsed.host_str().ok_or_else(|| LoadError::InvalidUrl {
-        url: url.to_owned(),
-        reason: "expected a bucket after `s3://`".to_owned(),
-    })?;
-    let store = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .build()
-        .map_err(|source| failed(source.into()))?;
-    let prefix = Path::from_url_path(parsed.path()).map_err(|source| failed(source.into()))?;
-    Ok(LakeStore::from_object_store(
-        url,
-        Arc::new(PrefixStore::new(store, prefix)),
-    ))
+fn open_s3(address: &LakeAddress) -> Result<LakeStore, LoadError> {
+    let store = crate::s3::open(address)?;
+    Ok(LakeStore::from_object_store(address, store))
 }
 
 #[cfg(not(feature = "s3"))]
-fn open_s3(url: &str) -> Result<LakeStore, LoadError> {
+fn open_s3(address: &LakeAddress) -> Result<LakeStore, LoadError> {
     Err(LoadError::InvalidUrl {
-        url: url.to_owned(),
+        url: address.to_string(),
         reason: "this program was built without S3 (feature `s3`)".to_owned(),
     })
 }

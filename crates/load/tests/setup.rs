@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use answerlake_load::{
-    EncodedFile, Lake, LakeStore, OnCommitted, PartitionedWriter, Proposal, WriterConfig,
-    WriterMemory,
+    EncodedFile, Lake, LakeAddress, LakeStore, OnCommitted, PartitionedWriter, Proposal,
+    StoreAccess, WriterConfig, WriterMemory,
 };
 use answerlake_model::{
     AppId, ColumnRole, DriftLedger, Grain, PartitionBooks, PartitionKey, PerTable, RunId, Table,
@@ -20,6 +20,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
+
+use crate::s3_server::S3Server;
 
 /// Makes a test over each kind of store of each function named; they stand in `super`, as do `memory`, `local`, `s3`.
 macro_rules! over_all_stores {
@@ -239,17 +241,35 @@ pub(crate) async fn local() -> TestLake {
     }
 }
 
-/// The S3 store that `ANSWERLAKE_TEST_S3` names (`s3://bucket/prefix`, a server that honours create-if-absent, as moto
-/// does), below a prefix of its own.
+/// A store on the S3 server of these tests, in a bucket of its own.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) async fn s3() -> Option<TestLake> {
-    let Ok(url) = std::env::var("ANSWERLAKE_TEST_S3") else {
-        eprintln!("skipped on S3: ANSWERLAKE_TEST_S3 is not set");
+    let Some(server) = s3_server() else {
+        eprintln!(
+            "SKIPPED on S3: set ANSWERLAKE_TEST_PYTHON, as `make test` does, and build with `--features s3`"
+        );
         return None;
     };
-    let own = format!("{}/{}", url.trim_end_matches('/'), uuid::Uuid::new_v4());
     Some(TestLake {
-        lake: Lake::new(LakeStore::open(&own).await.unwrap()),
+        lake: Lake::new(LakeStore::open(s3_address(server, "lake")).await.unwrap()),
         scratch: tempfile::tempdir().unwrap(),
+    })
+}
+
+/// The S3 server of all tests of this binary; `None` where `make test` did not prepare it, or without S3.
+pub(crate) fn s3_server() -> Option<&'static S3Server> {
+    static SERVER: LazyLock<Option<S3Server>> = LazyLock::new(|| {
+        let python = std::env::var_os("ANSWERLAKE_TEST_PYTHON")?;
+        cfg!(feature = "s3").then(|| S3Server::start(Path::new(&python)))
+    });
+    SERVER.as_ref()
+}
+
+/// A prefix in a new bucket of the server.
+pub(crate) fn s3_address(server: &S3Server, prefix: &str) -> LakeAddress {
+    let url = format!("s3://{}/{prefix}", server.new_bucket());
+    LakeAddress::from(&url).with_access(StoreAccess {
+        variables: Some(server.variables().into()),
+        ..StoreAccess::default()
     })
 }

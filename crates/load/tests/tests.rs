@@ -11,6 +11,8 @@ mod faulty_store;
 mod files;
 mod held;
 mod readers;
+#[path = "../../../tests/support/s3_server.rs"]
+mod s3_server;
 mod setup;
 mod vacuum;
 mod verify;

@@ -20,7 +20,9 @@ use answerlake_extract::{
     AuthConfig, EventFilter, ExtractConfig, ExtractError, FetchConfig, HttpConfig, JobsConfig,
     RateConfig, SourceConfig, Url,
 };
-use answerlake_load::{Compression, LAKE_FORMAT_VERSION, LakePin, MaskingPin};
+use answerlake_load::{
+    Compression, LAKE_FORMAT_VERSION, LakeAddress, LakePin, MaskingPin, StoreAccess,
+};
 use answerlake_model::{AppId, Grain};
 use answerlake_transform::{Masking, Policies, PolicyError, PromptLayout, SCHEMA_VERSION};
 use chrono::{DateTime, Utc};
@@ -104,8 +106,8 @@ pub enum OnShrink {
 /// Where the data goes: `[lake]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LakeConfig {
-    /// Folder or URL.
-    pub url: String,
+    /// Folder or URL, and how it is reached: see [`PipelineConfig::with_store_variables`].
+    pub url: LakeAddress,
     /// How partitions are cut. Default: by day.
     pub grain: Grain,
     /// How data files are compressed. Default: ZSTD, level 3.
@@ -241,6 +243,26 @@ impl PipelineConfig {
             fetch: self.fetch.clone(),
             rate: self.rate.clone(),
         })
+    }
+
+    /// Reaches the lake as the `AWS_*` variables of the environment say, and through `http.proxy` and `http.ca_file`.
+    /// Without them, a lake on S3 cannot be opened.
+    #[must_use]
+    pub fn with_store_variables(
+        mut self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let variables = environment
+            .into_iter()
+            .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
+        let access = StoreAccess {
+            variables: Some(variables.collect()),
+            proxy: self.http.proxy.clone(),
+            ca_file: self.http.ca_file.clone(),
+            connect_timeout: self.http.connect_timeout,
+        };
+        self.lake.url = self.lake.url.with_access(access);
+        self
     }
 
     /// Looks up the key of `[privacy]`, where one is needed. `run` and `ingest` refuse to work without.
@@ -511,7 +533,7 @@ mod tests {
             .collect();
         let expected = load("", &given, TOKEN).unwrap();
         assert_eq!(format!("{config:?}"), format!("{expected:?}"));
-        assert_eq!(config.0.lake.url, "it's a \"lake\"");
+        assert_eq!(&*config.0.lake.url, "it's a \"lake\"");
     }
 
     /// A default that the help has wrong changes what the settings become, or is refused.
@@ -571,7 +593,7 @@ mod tests {
             .map(|(flag, value)| (*flag, value.as_str()))
             .collect();
         assert_eq!(
-            load(&file.text, &given, TOKEN).unwrap().0.lake.url,
+            &*load(&file.text, &given, TOKEN).unwrap().0.lake.url,
             given[3].1
         );
     }

@@ -93,7 +93,7 @@ pub async fn drift(
     let ledgers = lake.drift(heads).await?;
 
     let mut report = DriftReport {
-        lake: config.lake.url.clone(),
+        lake: config.lake.url.to_string(),
         exists: pin.is_some(),
         from: span.map(|span| iso(span.start())),
         to: span.map(|span| iso(span.end())),

@@ -397,6 +397,9 @@ impl PipelineError {
                  for the fragments of a window"
                     .to_owned()
             }
+            _ if self.load_error().is_some_and(|error| error.hint().is_some()) => {
+                return self.load_error()?.hint();
+            }
             Self::Load(LoadError::Open { url, .. }) if !url.starts_with("s3") => {
                 LAKE_FOLDER.to_owned()
             }

@@ -105,7 +105,7 @@ pub async fn recover(config: &PipelineConfig) -> Result<RecoveryReport, Pipeline
     };
     Ok(RecoveryReport {
         status,
-        lake: config.lake.url.clone(),
+        lake: config.lake.url.to_string(),
         exists,
         rolled_forward,
         broken,

@@ -78,7 +78,7 @@ pub async fn restore_to_object(
     request: &RestoreRequest,
     url: &str,
 ) -> Result<RestoreReport, PipelineError> {
-    let (writer, upload) = ObjectUpload::begin(url).await?;
+    let (writer, upload) = ObjectUpload::begin(config.lake.url.beside(url)).await?;
     match restore(config, request, writer).await {
         Ok(report) => {
             upload.finish().await?;
@@ -124,7 +124,7 @@ async fn restore_all<W: Write + Send + 'static>(
 ) -> Result<RestoreReport, PipelineError> {
     let lake = Lake::new(LakeStore::open_to_read(&config.lake.url).await?);
     let pin = lake.pinned().await?.ok_or_else(|| PipelineError::NoLake {
-        url: config.lake.url.clone(),
+        url: config.lake.url.to_string(),
     })?;
     let keys = committed(&lake, &pin, config, &request.range).await?;
     let configured = config.run.scratch.as_deref();

@@ -227,7 +227,7 @@ pub async fn status(
 
     let mut report = StatusReport {
         status: Health::Ok,
-        lake: config.lake.url.clone(),
+        lake: config.lake.url.to_string(),
         exists: pin.is_some(),
         as_of: iso(now),
         grain,

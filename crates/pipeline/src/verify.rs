@@ -66,7 +66,7 @@ pub async fn verify(
     let mut partitions = lake.revisions(config.app_id.as_ref()).await?;
     if pin.is_none() && partitions.is_empty() {
         return Err(PipelineError::NoLake {
-            url: config.lake.url.clone(),
+            url: config.lake.url.to_string(),
         });
     }
     let grain = pin.as_ref().map_or(config.lake.grain, |pin| pin.grain);
@@ -121,7 +121,7 @@ pub async fn verify(
         } else {
             Health::Problems
         },
-        lake: config.lake.url.clone(),
+        lake: config.lake.url.to_string(),
         deep: request.deep,
         checked: counts,
         findings: findings.into_iter().map(FindingReport::from).collect(),

@@ -9,9 +9,7 @@ use answerlake_emulator::{DataConfig, Emulator, EmulatorConfig};
 use answerlake_model::{PerTable, Table};
 use answerlake_pipeline::config::Override;
 use answerlake_pipeline::plan::Range;
-use answerlake_pipeline::{
-    PartitionReport, PipelineConfig, RunReport, RunRequest, RunStatus, Setting,
-};
+use answerlake_pipeline::{PartitionReport, RunReport, RunRequest, RunStatus, Setting};
 use anyhow::Context;
 use chrono::TimeDelta;
 use clap::Args;
@@ -100,7 +98,7 @@ async fn demo(args: &DemoArgs, lake: &Path, screen: Option<&Arc<Screen>>) -> any
         "ANSWERLAKE_CLIENT_SECRET" => Some(client_secret.clone()),
         _ => None,
     };
-    let pipeline = PipelineConfig::load(None, &overrides)?;
+    let pipeline = super::pipeline(None, &overrides)?;
     let extract = pipeline.extract(&secrets)?;
     let range = Range {
         from: Some(from),

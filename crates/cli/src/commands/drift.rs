@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use answerlake_model::Table;
 use answerlake_pipeline::drift_report::DriftedPath;
-use answerlake_pipeline::{DriftReport, DriftRequest, PipelineConfig};
+use answerlake_pipeline::{DriftReport, DriftRequest};
 
 use super::answer::{Answer, answer};
 use super::schema::SchemaArgs;
@@ -13,7 +13,7 @@ use crate::paragraph::{COLUMNS, wrapped};
 
 pub(crate) fn execute(args: &SchemaArgs, table: Option<Table>) -> anyhow::Result<Exit> {
     answer(&args.result, async {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.lake.0)?;
+        let config = super::pipeline(args.pipeline.as_deref(), &args.lake.0)?;
         let request = DriftRequest {
             range: args.range(),
             table,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use answerlake_pipeline::{IngestRequest, PipelineConfig};
+use answerlake_pipeline::IngestRequest;
 use clap::Args;
 
 use crate::args::{ResultArgs, SettingArgs};
@@ -36,7 +36,7 @@ pub(crate) struct IngestArgs {
 
 pub(crate) fn execute(args: &IngestArgs, screen: Option<&Arc<Screen>>) -> anyhow::Result<Exit> {
     super::execute(&args.result, None, screen, |context| async move {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?
+        let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?
             .with_masking(&super::variable)?;
         let request = IngestRequest {
             paths: args.paths.clone(),

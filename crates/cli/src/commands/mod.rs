@@ -29,12 +29,13 @@ pub(crate) mod init;
 // Print a script for a shell.
 pub(crate) mod completions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use answerlake_model::RunId;
-use answerlake_pipeline::{PipelineError, RunContext, RunReport, RunStatus};
+use answerlake_pipeline::config::Override;
+use answerlake_pipeline::{PipelineConfig, PipelineError, RunContext, RunReport, RunStatus};
 use anyhow::Context;
 use chrono::Utc;
 use tokio::runtime::{Builder, Runtime};
@@ -56,6 +57,17 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
+/// The settings of a command: of its pipeline file, if there is one, and those given beside it.
+fn pipeline(file: Option<&Path>, given: &[Override]) -> Result<PipelineConfig, PipelineError> {
+    Ok(PipelineConfig::load(file, given)?.with_store_variables(variables()))
+}
+
+/// The environment, as far as it is text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// An environment variable that is not empty.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -68,9 +80,8 @@ fn default_scratch() -> PathBuf {
 
 /// What a run is told, by the clock and the environment.
 fn run_context() -> anyhow::Result<RunContext> {
-    let orchestrator = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, value)| name.starts_with("AIRFLOW_CTX_") && !value.is_empty());
+    let orchestrator =
+        variables().filter(|(name, value)| name.starts_with("AIRFLOW_CTX_") && !value.is_empty());
     Ok(RunContext {
         run_id: RunId::try_new(&Uuid::now_v7().to_string())?,
         now: Utc::now(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use answerlake_pipeline::plan::{PlannedWindow, Reason};
 use answerlake_pipeline::work_list::slot_name;
-use answerlake_pipeline::{PipelineConfig, RunRequest, WorkList, plan_run};
+use answerlake_pipeline::{RunRequest, WorkList, plan_run};
 use chrono::{DateTime, Utc};
 use clap::Args;
 
@@ -59,7 +59,7 @@ pub(crate) struct PlanArgs {
 
 pub(crate) fn execute(args: &PlanArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?;
         let request = RunRequest {
             range: (&args.range).into(),
             force: args.force,

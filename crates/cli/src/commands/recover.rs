@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use answerlake_pipeline::{PipelineConfig, RecoveryReport, RunStatus};
+use answerlake_pipeline::{RecoveryReport, RunStatus};
 use clap::Args;
 
 use super::answer::{Answer, Invocation, answer};
@@ -31,7 +31,7 @@ pub(crate) struct RecoverArgs {
 
 pub(crate) fn execute(args: &RecoverArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?;
         let report = answerlake_pipeline::recover(&config).await?;
         let exit = match report.status {
             RunStatus::Partial => Exit::SomeFailed,

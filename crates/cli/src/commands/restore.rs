@@ -64,7 +64,7 @@ pub(crate) fn execute(args: &RestoreArgs) -> anyhow::Result<Exit> {
         ));
     }
     let outcome = answer_or_stop(&args.result, |stop| async move {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?;
         let request = request(args, stop);
         let report = match &args.out {
             Some(out) => match local_path(out)? {

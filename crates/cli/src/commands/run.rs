@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use answerlake_pipeline::{PipelineConfig, RunRequest};
+use answerlake_pipeline::RunRequest;
 use clap::Args;
 
 use crate::args::{RangeArgs, ResultArgs, SettingArgs};
@@ -51,7 +51,7 @@ pub(crate) fn execute(args: &RunArgs, screen: Option<&Arc<Screen>>) -> anyhow::R
         args.skip_exit_code,
         screen,
         |context| async move {
-            let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?
+            let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?
                 .with_masking(&super::variable)?;
             let extract = config.extract(&super::variable)?;
             let request = RunRequest {

@@ -8,7 +8,7 @@ use answerlake_model::Grain;
 use answerlake_pipeline::config::HumanDuration;
 use answerlake_pipeline::problem::Problem;
 use answerlake_pipeline::status::{AppStatus, Health, PartitionStatus, Stretch};
-use answerlake_pipeline::{PipelineConfig, StatusReport, StatusRequest};
+use answerlake_pipeline::{StatusReport, StatusRequest};
 use chrono::Utc;
 use clap::Args;
 
@@ -59,7 +59,7 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?;
         let request = StatusRequest {
             range: (&args.range).into(),
             max_age: args.max_age.0,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use answerlake_pipeline::status::Health;
 use answerlake_pipeline::verify::FindingReport;
-use answerlake_pipeline::{PipelineConfig, VerifyReport, VerifyRequest};
+use answerlake_pipeline::{VerifyReport, VerifyRequest};
 use clap::Args;
 
 use super::answer::{Answer, Invocation, answer};
@@ -46,7 +46,7 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     answer(&args.result, async {
-        let config = PipelineConfig::load(args.pipeline.as_deref(), &args.settings.0)?;
+        let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?;
         let request = VerifyRequest {
             range: (&args.range).into(),
             deep: args.deep,

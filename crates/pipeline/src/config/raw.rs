@@ -472,10 +472,14 @@ impl RawLake {
             ));
         }
         Ok(LakeConfig {
-            url: self.url.ok_or(PipelineError::Missing {
-                setting: "lake.url",
-                flag: "lake",
-            })?,
+            url: self
+                .url
+                .as_ref()
+                .ok_or(PipelineError::Missing {
+                    setting: "lake.url",
+                    flag: "lake",
+                })?
+                .into(),
             grain: self.grain.map(|grain| grain.0.0).unwrap_or_default(),
             compression,
             prompt: self.prompt.map(|prompt| prompt.0.0).unwrap_or_default(),

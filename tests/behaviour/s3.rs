@@ -1,0 +1,317 @@
+//! A lake on S3.
+
+use serde_json::json;
+
+use crate::support::{
+    Bucket, Fate, NOTHING_LISTED, Place, Program, Relay, S3Proxy, closed_port, error_body,
+    repository, setup, truth,
+};
+
+fn restored(program: Program) -> Vec<serde_json::Value> {
+    let outcome = program.ends(0);
+    let lines = outcome.stdout.lines();
+    let mut records: Vec<serde_json::Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    records.sort_by_key(ToString::to_string);
+    records
+}
+
+#[test]
+fn a_lake_on_s3_is_the_one_on_disk() {
+    let setup = setup("s3", |_| {});
+    let place = &setup.place;
+    setup.run().result();
+    let bucket = Bucket::new();
+    let command = |name: &str| bucket.of(place.program(name));
+
+    let result = bucket.of(setup.run()).result();
+    assert_eq!(result["status"], "ok", "{result}");
+    let lake = bucket.copy(place, "after-run");
+    lake.assert_whole();
+    truth::assert_holds(&lake, &setup.source.records());
+    assert_eq!(lake.data_files(), setup.lake().data_files());
+
+    // Again: nothing is read, nothing is written; by force: it is the same.
+    assert_eq!(bucket.of(setup.run()).result()["status"], "nothing_to_do");
+    let forced = bucket.of(setup.run().arguments(&["--force"])).result();
+    for partition in forced["partitions"].as_array().unwrap() {
+        assert_eq!(partition["state"], "unchanged", "{forced}");
+    }
+    assert_eq!(bucket.copy(place, "after-force").files(), lake.files());
+
+    let shown = command("status --output json").ends(0).json();
+    let committed = &shown["apps"][0]["counts"]["committed"];
+    assert_eq!(*committed, setup.source.days().len(), "{shown}");
+    let mut records = setup.source.records();
+    records.sort_by_key(ToString::to_string);
+    assert_eq!(restored(command("restore")), records);
+    let verified = command("verify --deep --output json").ends(0).json();
+    assert_eq!(verified["status"], "ok", "{verified}");
+    let recovered = command("recover --output json").ends(0).json();
+    assert_eq!(recovered["rolled_forward"], json!([]), "{recovered}");
+
+    let object = format!("{}/restored.ndjson", bucket.url());
+    let written = command("restore --output json").with("--out", &object);
+    assert_eq!(written.ends(0).json()["records"], records.len());
+    let copy = bucket.copy(place, "after-restore");
+    let text = std::fs::read_to_string(copy.path("restored.ndjson")).unwrap();
+    assert_eq!(text.lines().count(), records.len());
+    place.assert_scratch_is_empty();
+}
+
+#[test]
+fn fragments_at_hand_come_to_s3() {
+    let place = Place::new("s3-ingest");
+    let bucket = Bucket::new();
+    let text = std::fs::read_to_string(repository("tests/fixtures/export.json")).unwrap();
+    let records: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let file = place.write("export.json", &text);
+    bucket.of(place.ingest(&[&file])).result();
+    let again = bucket.of(place.ingest(&[&file])).result();
+    for partition in again["partitions"].as_array().unwrap() {
+        assert_eq!(partition["state"], "unchanged", "{again}");
+    }
+    let lake = bucket.copy(&place, "copy");
+    lake.assert_whole();
+    truth::assert_holds(&lake, &records);
+}
+
+#[test]
+fn what_the_environment_says_of_s3_reaches_it() {
+    let place = Place::new("s3-settings");
+    let bucket = Bucket::new();
+    let relay = Relay::proxy(&bucket.endpoint());
+    let text = std::fs::read_to_string(repository("tests/fixtures/export.json")).unwrap();
+    let file = place.write("export.json", &text);
+    let key = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    bucket
+        .of(place.ingest(&[&file]))
+        .environment("AWS_ENDPOINT_URL", &format!("http://{}", relay.address()))
+        .environment("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms")
+        .environment("AWS_SSE_KMS_KEY_ID", key)
+        .environment("AWS_SSE_BUCKET_KEY_ENABLED", "true")
+        .environment("AWS_SESSION_TOKEN", "a-token")
+        .result();
+    let seen = relay.seen().to_lowercase();
+    for part in [
+        "x-amz-server-side-encryption: aws:kms",
+        &format!("x-amz-server-side-encryption-aws-kms-key-id: {key}"),
+        "x-amz-server-side-encryption-bucket-key-enabled: true",
+        "x-amz-checksum-sha256: ",
+        "x-amz-security-token: a-token",
+        "if-none-match: *",
+        "x-amz-copy-source: ",
+    ] {
+        assert!(seen.contains(part), "`{part}` was not sent");
+    }
+
+    // A lake away from this machine is reached as the source is, through the proxy.
+    let proxy = Relay::proxy(&bucket.endpoint());
+    let result = bucket
+        .of(place.ingest(&[&file]))
+        .with("--proxy", &format!("http://{}", proxy.address()))
+        .environment("AWS_ENDPOINT_URL", "http://127.0.0.1.invalid")
+        .environment("AWS_ALLOW_HTTP", "true")
+        .result();
+    assert_eq!(result["status"], "ok", "{result}");
+    assert!(
+        proxy
+            .seen()
+            .contains("GET http://127.0.0.1.invalid/bucket-")
+    );
+    // This machine is not.
+    let dead = format!("http://127.0.0.1:{}", closed_port());
+    let result = bucket
+        .of(place.ingest(&[&file]))
+        .with("--proxy", &dead)
+        .environment("HTTP_PROXY", &dead)
+        .result();
+    assert_eq!(result["status"], "ok", "{result}");
+}
+
+/// What the server says beside the code and the sentence: a secret among it.
+const REQUEST_QUOTED: &str =
+    "<CanonicalRequest>x-amz-security-token:a-secret-token</CanonicalRequest>";
+
+#[test]
+fn each_refusal_is_told_once_with_what_to_do() {
+    let place = Place::new("s3-refusals");
+    let bucket = Bucket::new();
+    for (status, code, hint) in [
+        (403, "InvalidAccessKeyId", "check AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        (403, "AccessDenied", "s3:PutObject"),
+        (400, "ExpiredToken", "have expired"),
+        (
+            403,
+            "RequestTimeTooSkewed",
+            "the clock of this machine is wrong: set it; the time of the store is: Tue, 24 Nov 2026",
+        ),
+        (
+            301,
+            "PermanentRedirect",
+            "set that to the one of the bucket",
+        ),
+        (404, "NoSuchBucket", "make the bucket"),
+    ] {
+        let body = error_body(code, "It was said so.");
+        let body = body.replace("</Error>", &format!("{REQUEST_QUOTED}</Error>"));
+        let server = S3Proxy::answering(move |_| (status, body.clone()));
+        let program = bucket
+            .of(place.program("status --output json"))
+            .environment("AWS_ENDPOINT_URL", &server.url())
+            .environment("AWS_SESSION_TOKEN", "a-secret-token")
+            .with("--log", "trace");
+        let outcome = program.ends(6);
+        let failure = outcome.failure();
+        failure.assert_says(&[&format!("answered {status} `{code}`: It was said so"), hint]);
+        assert!(
+            failure.error.starts_with("cannot list `_answerlake/"),
+            "{failure:?}"
+        );
+        assert!(!failure.retryable, "{failure:?}");
+        assert_eq!(server.seen().len(), 1, "asking again does not help");
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains("a-secret-token"), "{text}");
+            assert!(!text.contains("secret-of-the-tests"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_is_out_of_order_is_asked_again_and_then_told() {
+    let place = Place::new("s3-unavailable");
+    let bucket = Bucket::new();
+    for (status, code) in [(503, "SlowDown"), (500, "InternalError")] {
+        let server = S3Proxy::answering(move |_| (status, error_body(code, "Please wait.")));
+        let failure = bucket
+            .of(place.program("status --output json"))
+            .environment("AWS_ENDPOINT_URL", &server.url())
+            .environment("AWS_MAX_ATTEMPTS", "3")
+            .fails(6);
+        failure.assert_says(&[code, "after 2 retries", "run again later"]);
+        assert!(failure.retryable, "{failure:?}");
+        assert_eq!(server.seen().len(), 3);
+    }
+    let nowhere = format!("http://127.0.0.1:{}", closed_port());
+    let failure = bucket
+        .of(place.program("status --output json"))
+        .environment("AWS_ENDPOINT_URL", &nowhere)
+        .environment("AWS_MAX_ATTEMPTS", "2")
+        .fails(6);
+    failure.assert_says(&[
+        "no connection to `127.0.0.1`",
+        "after 1 retries",
+        "AWS_ENDPOINT_URL",
+    ]);
+    assert!(failure.retryable, "{failure:?}");
+}
+
+#[test]
+fn what_cannot_work_is_said_before_the_store_is_asked() {
+    let place = Place::new("s3-settings-refused");
+    let program = place
+        .program("status --output json")
+        .with("--lake", "s3://bucket/lake");
+    let refused = |variables: &[(&str, &str)], says: &[&str]| {
+        let program = variables
+            .iter()
+            .fold(program.clone(), |program, (name, value)| {
+                program.environment(name, value)
+            });
+        let failure = program.fails(2);
+        failure.assert_says(says);
+        assert!(!failure.retryable, "{failure:?}");
+        assert!(!failure.error.contains("hush"), "{failure:?}");
+    };
+    let key = [
+        ("AWS_ACCESS_KEY_ID", "AKIA"),
+        ("AWS_SECRET_ACCESS_KEY", "hush"),
+    ];
+    refused(
+        &[("AWS_PROFILE", "work")],
+        &[
+            "`AWS_PROFILE`",
+            "aws configure export-credentials --format env",
+        ],
+    );
+    refused(&key[..1], &["`AWS_SECRET_ACCESS_KEY`", "the other half"]);
+    refused(&key[1..], &["`AWS_ACCESS_KEY_ID`", "the other half"]);
+    refused(
+        &[("AWS_EC2_METADATA_DISABLED", "true")],
+        &["`AWS_ACCESS_KEY_ID`"],
+    );
+    refused(
+        &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")],
+        &["`AWS_ROLE_ARN`"],
+    );
+    let with_key = |name, value, says: &[&str]| refused(&[key[0], key[1], (name, value)], says);
+    with_key(
+        "AWS_ENDPOINT_URL",
+        "http://store.invalid",
+        &["AWS_ALLOW_HTTP"],
+    );
+    with_key(
+        "AWS_ENDPOINT_URL",
+        "https://me:hush@store.invalid",
+        &["without a user"],
+    );
+    with_key("AWS_ENDPOINT_URL", "store.invalid", &["`AWS_ENDPOINT_URL`"]);
+    with_key("AWS_SERVER_SIDE_ENCRYPTION", "kms", &["`aws:kms`"]);
+    with_key(
+        "AWS_SSE_KMS_KEY_ID",
+        "arn",
+        &["AWS_SERVER_SIDE_ENCRYPTION of `aws:kms`"],
+    );
+    with_key("AWS_MAX_ATTEMPTS", "0", &["`AWS_MAX_ATTEMPTS`"]);
+    with_key(
+        "AWS_CA_BUNDLE",
+        "/nowhere.pem",
+        &["`ca_file`", "/nowhere.pem"],
+    );
+    let failure = program.with("--lake", "s3:///lake").fails(2);
+    failure.assert_says(&["a bucket after `s3://`"]);
+}
+
+#[test]
+fn a_store_that_creates_twice_is_refused_before_anything_is_in_it() {
+    let place = Place::new("s3-unconditional");
+    let bucket = Bucket::new();
+    let text = std::fs::read_to_string(repository("tests/fixtures/export.json")).unwrap();
+    let file = place.write("export.json", &text);
+    let forgetful = S3Proxy::start(&bucket.endpoint(), |_| Fate::WithoutCondition);
+    let ignorant = S3Proxy::answering(|request| match request.method() {
+        "PUT" => (
+            501,
+            error_body("NotImplemented", "A header is not implemented."),
+        ),
+        _ => (200, NOTHING_LISTED.to_owned()),
+    });
+    for server in [forgetful.url(), ignorant.url()] {
+        let failure = bucket
+            .of(place.ingest(&[&file]))
+            .environment("AWS_ENDPOINT_URL", &server)
+            .fails(6);
+        failure.assert_says(&["does not honour create-if-absent", "MinIO"]);
+        assert!(!failure.retryable, "{failure:?}");
+    }
+    assert_eq!(bucket.copy(&place, "copy").files(), [""; 0]);
+
+    // Once a lake: where it is made, it is not tried again.
+    let watching = S3Proxy::start(&bucket.endpoint(), |_| Fate::Pass);
+    let program = bucket
+        .of(place.ingest(&[&file]))
+        .environment("AWS_ENDPOINT_URL", &watching.url());
+    let probes = || {
+        let seen = watching.seen();
+        let probes = seen
+            .iter()
+            .filter(|request| request.target().contains("/probe-"));
+        probes.count()
+    };
+    program.result();
+    assert_eq!(probes(), 3, "created, refused, deleted");
+    program.result();
+    assert_eq!(probes(), 3);
+}
