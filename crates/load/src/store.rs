@@ -87,6 +87,13 @@ impl LakeStore {
         }
     }
 
+    /// The same place, through another store; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_object_store(self, store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, ..self }
+    }
+
     /// The address it was opened by.
     pub fn url(&self) -> &str {
         &self.url

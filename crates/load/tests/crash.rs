@@ -7,7 +7,6 @@ use answerlake_load::{
     CommitOutcome, Lake, LakeStore, LoadError, OnCommitted, Proposal, Recovered,
 };
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
 use crate::faulty_store::FaultyStore;
@@ -15,95 +14,6 @@ use crate::setup::{check_consistent, key, local, paths, proposal};
 
 fn lake(store: Arc<dyn ObjectStore>) -> Lake {
     Lake::new(LakeStore::from_object_store("test://", store))
-}
-
-/// A replacement is cut off after each number of operations; then either the old content is there or the new, whole,
-/// once the next run or `recover` was at it.
-async fn crash_at_every_operation(make: impl Fn() -> Arc<dyn ObjectStore>) {
-    let scratch = tempfile::tempdir().unwrap();
-    let mut outcomes = Vec::new();
-    for operations in 0.. {
-        let disk = make();
-        let healthy = lake(Arc::clone(&disk));
-        healthy
-            .commit(proposal(scratch.path(), "run-1", 5))
-            .await
-            .unwrap();
-
-        let faulty = FaultyStore::new(disk);
-        faulty.operations_left.store(operations, SeqCst);
-        let result = lake(Arc::new(faulty))
-            .commit(proposal(scratch.path(), "run-2", 6))
-            .await;
-
-        let recovered = healthy.recover(None).await.unwrap();
-        let state = healthy.state(&key()).await.unwrap().unwrap();
-        assert!(state.published && !state.is_broken());
-        assert!(
-            recovered
-                .iter()
-                .all(|one| matches!(one, Recovered::RolledForward { revision: 2, .. }))
-        );
-        outcomes.push((state.revision, recovered.len()));
-
-        let finished = result.is_ok();
-        if !finished {
-            assert!(result.unwrap_err().is_retryable());
-        }
-        let again = healthy
-            .commit(proposal(scratch.path(), "run-3", 6))
-            .await
-            .unwrap();
-        match state.revision {
-            1 => assert!(matches!(
-                again,
-                CommitOutcome::Committed { revision: 2, .. }
-            )),
-            _ => assert!(matches!(
-                again,
-                CommitOutcome::Unchanged { revision: 2, .. }
-            )),
-        }
-        // Staging of a run that did not come to its commit is left to vacuum.
-        for path in paths(&healthy, "_answerlake/staging/run-2").await {
-            assert_eq!(state.revision, 1, "{path}");
-            let store = healthy.store().object_store();
-            object_store::ObjectStoreExt::delete(&store, &path.into())
-                .await
-                .unwrap();
-        }
-        assert_eq!(check_consistent(&healthy).await, 2);
-        if finished {
-            break;
-        }
-    }
-    assert!(
-        outcomes.contains(&(1, 0)),
-        "some crashes came before the commit"
-    );
-    assert!(
-        outcomes.contains(&(2, 1)),
-        "some came between commit and marker"
-    );
-    assert_eq!(outcomes.last(), Some(&(2, 0)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_crash_anywhere_is_mended_in_memory() {
-    crash_at_every_operation(|| Arc::new(InMemory::new())).await;
-}
-
-#[tokio::test]
-async fn a_crash_anywhere_is_mended_on_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let number = std::cell::Cell::new(0);
-    crash_at_every_operation(|| {
-        number.set(number.get() + 1);
-        let root = folder.path().join(number.get().to_string());
-        std::fs::create_dir(&root).unwrap();
-        Arc::new(LocalFileSystem::new_with_prefix(root).unwrap())
-    })
-    .await;
 }
 
 #[tokio::test(start_paused = true)]

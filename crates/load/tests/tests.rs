@@ -7,6 +7,8 @@
 
 mod commit;
 mod crash;
+mod crash_everywhere;
+mod crashing_store;
 mod faulty_store;
 mod files;
 mod held;
@@ -16,3 +18,4 @@ mod s3_server;
 mod setup;
 mod vacuum;
 mod verify;
+mod watch;
