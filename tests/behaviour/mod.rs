@@ -26,6 +26,8 @@ mod plan;
 mod status;
 // What killed runs leave.
 mod recover;
+// What nobody needs any more.
+mod vacuum;
 // Whether a lake holds what was committed.
 mod verify;
 // Days that have not ended.

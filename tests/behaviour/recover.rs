@@ -18,7 +18,7 @@ fn recover(setup: &Setup) -> Program {
 
 /// Puts the first committed day back to the moment after its commit: its files are staged again, and no marker says
 /// that they are in place. Gives the staged files.
-fn unpublish(setup: &Setup) -> Vec<PathBuf> {
+pub(super) fn unpublish(setup: &Setup) -> Vec<PathBuf> {
     let lake = setup.lake();
     let (partition, manifest) = lake.newest().into_iter().next().unwrap();
     let marker = format!("_answerlake/commits/{partition}/00000001.published");
@@ -34,7 +34,7 @@ fn unpublish(setup: &Setup) -> Vec<PathBuf> {
         .collect()
 }
 
-fn age(path: &Path, hours: u64) {
+pub(super) fn age(path: &Path, hours: u64) {
     let then = SystemTime::now() - Duration::from_secs(hours * 3600);
     File::open(path).unwrap().set_modified(then).unwrap();
 }

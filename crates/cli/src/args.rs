@@ -29,6 +29,7 @@ use crate::commands::restore::RestoreArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::schema::SchemaArgs;
 use crate::commands::status::StatusArgs;
+use crate::commands::vacuum::VacuumArgs;
 use crate::commands::verify::VerifyArgs;
 use crate::logging::LogFilter;
 
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Finish what killed runs left in the lake
     Recover(RecoverArgs),
+    /// Remove what killed runs left in the lake and nobody needs; without --apply, show it
+    Vacuum(VacuumArgs),
     /// Bring fragments that are at hand into the lake
     Ingest(IngestArgs),
     /// Write the records back out of the lake, as they were exported

@@ -56,6 +56,7 @@ fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
         Command::Status(args) => commands::status::execute(&args),
         Command::Verify(args) => commands::verify::execute(&args),
         Command::Recover(args) => commands::recover::execute(&args),
+        Command::Vacuum(args) => commands::vacuum::execute(&args),
         Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),
         Command::Restore(args) => commands::restore::execute(&args),
         Command::Schema(args) => commands::schema::execute(&args),

@@ -167,25 +167,14 @@ impl Lake {
         let key = &proposal.key.clone();
         for _ in 0..COMMIT_TRIES {
             let mut settled = self.settle(key).await?;
-            if let Some(state) = settled.as_mut().filter(|_| proposal.recheck) {
-                self.recheck(state, &mut proposal).await?;
-            }
-            if let Some(outcome) = decide_without_writing(settled.as_ref(), &proposal) {
-                return Ok(outcome);
-            }
-            if proposal.on_committed == OnCommitted::ReplaceUnlessShrunk
-                && let Some(state) = settled.as_ref().filter(|state| !state.is_broken())
-                && !holds_the_same(state, &proposal)
-                && let Some(lost) = self.lost_records(state, &proposal).await?
-            {
-                return Ok(CommitOutcome::Shrunk {
-                    revision: state.revision,
-                    lost: lost.count,
-                    example: lost.example,
-                });
-            }
-            if let Some(broken) = settled.as_ref().filter(|state| state.is_broken()) {
-                tracing::warn!(partition = %key, revision = broken.revision, missing = ?broken.missing, "broken revision is replaced");
+            match self.decide(settled.as_mut(), &mut proposal).await {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return Ok(outcome),
+                Err(error) => match &settled {
+                    // What it could not read may have been dropped meanwhile.
+                    Some(state) if self.is_superseded(key, state.revision).await? => continue,
+                    _ => return Err(error),
+                },
             }
             let draft = Draft::new(settled.as_ref(), &proposal);
             let created = match self.stage_freshly(&draft).await {
@@ -204,12 +193,21 @@ impl Lake {
                 let _ = self.delete_staging(&draft.manifest).await;
             }
             match created? {
-                Created::Ours => {
-                    self.publish(key, &draft.manifest).await?;
-                    let outcome = draft.committed();
-                    tracing::debug!(partition = %key, ?outcome, "partition committed");
-                    return Ok(outcome);
-                }
+                Created::Ours => match self.publish(key, &draft.manifest).await {
+                    Ok(_) => {
+                        let outcome = draft.committed();
+                        tracing::debug!(partition = %key, ?outcome, "partition committed");
+                        return Ok(outcome);
+                    }
+                    // Staged so long ago that it was cleared just before the create. All that it takes is at hand.
+                    Err(LoadError::Broken { revision, .. }) => {
+                        tracing::warn!(partition = %key, revision, "staged files went before their commit");
+                        if let OnCommitted::ReplaceRevision(made_of) = &mut proposal.on_committed {
+                            *made_of = revision;
+                        }
+                    }
+                    Err(error) => return Err(error),
+                },
                 Created::Theirs => {
                     tracing::warn!(partition = %key, revision = draft.manifest.revision, "another run was faster");
                     self.delete_staging(&draft.manifest).await?;
@@ -220,6 +218,39 @@ impl Lake {
             partition: key.clone(),
             tries: COMMIT_TRIES,
         })
+    }
+
+    /// What needs no new revision; `None` where the proposal is to be the next one.
+    async fn decide(
+        &self,
+        mut settled: Option<&mut PartitionState>,
+        proposal: &mut Proposal,
+    ) -> Result<Option<CommitOutcome>, LoadError> {
+        if let Some(state) = settled.as_deref_mut().filter(|_| proposal.recheck) {
+            self.recheck(state, proposal).await?;
+        }
+        let settled = settled.as_deref();
+        if let Some(outcome) = decide_without_reading(settled, proposal) {
+            return Ok(Some(outcome));
+        }
+        let Some(state) = settled else {
+            return Ok(None);
+        };
+        if state.is_broken() {
+            tracing::warn!(partition = %proposal.key, revision = state.revision, missing = ?state.missing, "broken revision is replaced");
+            return Ok(None);
+        }
+        if proposal.on_committed != OnCommitted::ReplaceUnlessShrunk
+            || holds_the_same(state, proposal)
+        {
+            return Ok(None);
+        }
+        let lost = self.lost_records(state, proposal).await?;
+        Ok(lost.map(|lost| CommitOutcome::Shrunk {
+            revision: state.revision,
+            lost: lost.count,
+            example: lost.example,
+        }))
     }
 
     /// Reads back what is committed. Where that is not as its manifest says, the revision counts as broken; where it is
@@ -240,7 +271,10 @@ impl Lake {
     }
 
     /// The partition's newest revision, published. One that is broken is returned as it is.
-    async fn settle(&self, key: &PartitionKey) -> Result<Option<PartitionState>, LoadError> {
+    pub(crate) async fn settle(
+        &self,
+        key: &PartitionKey,
+    ) -> Result<Option<PartitionState>, LoadError> {
         for _ in 0..COMMIT_TRIES {
             let Some(mut state) = self.state(key).await? else {
                 return Ok(None);
@@ -342,8 +376,8 @@ impl Lake {
     }
 }
 
-/// What needs no new revision.
-fn decide_without_writing(
+/// What needs no new revision, by the manifest alone.
+fn decide_without_reading(
     settled: Option<&PartitionState>,
     proposal: &Proposal,
 ) -> Option<CommitOutcome> {

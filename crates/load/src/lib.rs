@@ -116,7 +116,9 @@ mod publish;
 // What a crash left, finished.
 pub mod recover;
 // What killed runs staged, cleared.
-pub mod vacuum;
+pub mod staging;
+// What nobody needs, told apart from what somebody may.
+pub mod leftover;
 // Columns of a data file, in little memory.
 pub mod column_reader;
 // A stored file against what a manifest says of it.
@@ -127,6 +129,8 @@ mod same_rows;
 pub mod verify;
 // Files that no manifest lists.
 mod unlisted;
+// All that nobody needs, found and removed.
+pub mod vacuum;
 // An object of any store, written as it comes.
 pub mod object_writer;
 // What can go wrong.
@@ -144,6 +148,7 @@ pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;
 pub use held_files::{HeldFiles, HeldRows};
 pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState};
+pub use leftover::{KeptBecause, Leftover, LeftoverKind};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;
 pub use object_writer::{ObjectUpload, ObjectWriter};
@@ -151,7 +156,8 @@ pub use partitioned_writer::PartitionedWriter;
 pub use pin::{LAKE_FORMAT_VERSION, LakePin, MaskingPin};
 pub use recover::Recovered;
 pub use rolling_writer::{EncodedFile, RollingWriter};
+pub use staging::ClearedStaging;
 pub use store::{LakeStore, local_path};
 pub use summary::PartitionSummary;
-pub use vacuum::ClearedStaging;
+pub use vacuum::{VacuumOptions, Vacuumed};
 pub use verify::{Checked, Expected, Fault, Finding, Revisions};

@@ -83,7 +83,8 @@ fn entries(
             if !is_before {
                 folders.push(path);
             }
-        } else if let Ok(path) = Path::parse(&path)
+        } else if !name.to_str().is_some_and(is_in_the_making)
+            && let Ok(path) = Path::parse(&path)
             && offset.is_none_or(|offset| path > *offset)
         {
             files.push(path);
@@ -92,7 +93,14 @@ fn entries(
     Ok((folders, files))
 }
 
-fn failed(action: &'static str, path: &Path, error: std::io::Error) -> LoadError {
+/// Whether the store shows a file of this name to nobody, because it is not written whole yet: `name#1`.
+pub(crate) fn is_in_the_making(name: &str) -> bool {
+    name.split_once('#').is_some_and(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+pub(crate) fn failed(action: &'static str, path: &Path, error: std::io::Error) -> LoadError {
     LoadError::store(action, path)(object_store::Error::Generic {
         store: "LocalFileSystem",
         source: error.into(),
@@ -140,6 +148,9 @@ mod tests {
                 std::fs::create_dir_all(root.path().join(&folder)).unwrap();
                 let file = format!("{folder}/00000001.json");
                 std::fs::write(root.path().join(&file), day.to_string()).unwrap();
+                // Writers that are at it, or were killed.
+                let in_the_making = format!("{folder}/00000002.json#{day}");
+                std::fs::write(root.path().join(in_the_making), "cut").unwrap();
                 expected.push(Path::from(file));
             }
         }

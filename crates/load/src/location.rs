@@ -12,6 +12,11 @@ use uuid::Uuid;
 /// The folder that holds all but the data; readers of the Spark family skip it by its first character.
 const OURS: &str = "_answerlake";
 
+/// The folder that holds all but the data.
+pub fn ours() -> Path {
+    Path::from(OURS)
+}
+
 /// A data file's name: never used again for other bytes, since it holds the revision and a hash of the content.
 pub fn data_file_name(part: u32, revision: u64, sha256: &str) -> String {
     let hash = sha256.get(..12).unwrap_or(sha256);
@@ -166,6 +171,11 @@ pub fn acknowledgement(name: &ConsumerName, number: u64) -> Path {
 pub fn parse_acknowledgement(name: &ConsumerName, path: &Path) -> Option<u64> {
     let number = path.filename()?.strip_suffix(".json")?.parse().ok()?;
     (acknowledgement(name, number) == *path).then_some(number)
+}
+
+/// The folder of the jobs in flight of all apps.
+pub fn all_jobs() -> Path {
+    Path::from(format!("{OURS}/jobs"))
 }
 
 /// The folder of an app's jobs in flight.

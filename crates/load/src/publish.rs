@@ -26,6 +26,10 @@ pub(crate) enum Published {
 impl Lake {
     /// Publishes a revision.
     ///
+    /// Whoever is stopped in here and goes on hours later does no harm: what was dropped meanwhile is not brought back,
+    /// or is withdrawn; the names that are deleted are never used again; and nothing is moved unless all is there, so
+    /// that no reader sees half of a revision that cannot be published.
+    ///
     /// # Errors
     /// [`LoadError::Broken`] when a file is neither staged nor in place.
     pub(crate) async fn publish(
@@ -37,25 +41,43 @@ impl Lake {
         if self.is_superseded(key, revision).await? {
             return Ok(Published::Superseded);
         }
-        let missing = self.place_files(manifest).await?;
+        let (staged, missing) = self.where_files_are(manifest).await?;
+        let published = match missing.is_empty() {
+            true => self.bring_in_place(key, manifest, &staged).await,
+            false => Err(broken(key, revision, missing)),
+        };
+        let is_certain = staged.is_empty() && published.is_ok();
+        if is_certain || !self.is_superseded(key, revision).await? {
+            return published;
+        }
+        // Whatever it met: another has published the revision, and may have dropped its files before they were moved.
+        self.withdraw(key, &staged).await?;
+        Ok(Published::Superseded)
+    }
+
+    async fn bring_in_place(
+        &self,
+        key: &PartitionKey,
+        manifest: &Manifest,
+        staged: &[&DataFile],
+    ) -> Result<Published, LoadError> {
+        let moves = staged.iter().map(async |file| {
+            let is_placed = self.place_file(file).await?;
+            Ok((!is_placed).then(|| file.path.clone()))
+        });
+        let missing: Vec<_> = all(moves.collect()).await?.into_iter().flatten().collect();
         if !missing.is_empty() {
-            if self.is_superseded(key, revision).await? {
-                return Ok(Published::Superseded);
-            }
-            return Err(LoadError::Broken {
-                partition: key.clone(),
-                revision,
-                missing,
-            });
+            return Err(broken(key, manifest.revision, missing));
         }
-        self.delete_all(manifest.dropped.iter().map(String::as_str))
-            .await?;
+        let dropped = manifest.dropped.iter().map(String::as_str);
+        self.delete_all(dropped.clone()).await?;
         self.delete_staging(manifest).await?;
-        let marker = location::published_marker(key, revision);
+        // After a power cut, too, a marker must say what is so: files in their places, and dropped ones gone.
+        let placed = manifest.files.iter().map(|file| file.path.as_str());
+        let changed: Vec<_> = placed.chain(dropped).map(Path::from).collect();
+        self.store.sync_folders(&changed).await?;
+        let marker = location::published_marker(key, manifest.revision);
         self.store.ensure(&marker, bytes::Bytes::new()).await?;
-        if self.is_superseded(key, revision).await? {
-            self.withdraw(key, manifest).await?;
-        }
         Ok(Published::InPlace)
     }
 
@@ -77,23 +99,34 @@ impl Lake {
         Ok(())
     }
 
-    /// Moves staged files to their places; the paths of those that are nowhere.
-    async fn place_files(&self, manifest: &Manifest) -> Result<Vec<String>, LoadError> {
-        let moves = manifest.files.iter().map(async |file| {
-            let Some(staged) = file.staged_path() else {
+    /// The new files that are staged, and the paths of those that are nowhere; the others are in place.
+    async fn where_files_are<'m>(
+        &self,
+        manifest: &'m Manifest,
+    ) -> Result<(Vec<&'m DataFile>, Vec<String>), LoadError> {
+        let looks = manifest.files.iter().map(async |file| {
+            let Some(place) = file.staged_path() else {
                 return Ok(None);
             };
-            let placed = self.place_file(staged, file).await?;
-            Ok((!placed).then(|| file.path.clone()))
+            // A publisher moves it from the one place to the other, so the place it leaves is looked at first.
+            let is_staged = self.has_file(place, file.bytes).await?;
+            let is_there = is_staged || self.has_file(&file.path, file.bytes).await?;
+            Ok(Some((file, is_staged, is_there)))
         });
-        let missing = all(moves.collect()).await?;
-        Ok(missing.into_iter().flatten().collect())
+        let (mut staged, mut missing) = (Vec::new(), Vec::new());
+        for (file, is_staged, is_there) in all(looks.collect()).await?.into_iter().flatten() {
+            if is_staged {
+                staged.push(file);
+            } else if !is_there {
+                missing.push(file.path.clone());
+            }
+        }
+        Ok((staged, missing))
     }
 
-    async fn place_file(&self, staged: &str, file: &DataFile) -> Result<bool, LoadError> {
-        if self.has_file(&file.path, file.bytes).await? {
-            return Ok(true);
-        }
+    /// Moves a file that was seen staged to its place; says whether it is there.
+    async fn place_file(&self, file: &DataFile) -> Result<bool, LoadError> {
+        let staged = file.staged_path().unwrap_or_default();
         let (from, to) = (Path::from(staged), Path::from(file.path.as_str()));
         // The name is never used for other bytes, so it does no harm to move over one that came there meanwhile.
         let Err(error) = self.store.object_store().rename(&from, &to).await else {
@@ -114,14 +147,26 @@ impl Lake {
         all(deletes.collect()).await.map(drop)
     }
 
-    /// Takes back what was published late: whoever published the next revision may have deleted our files before we
-    /// brought them back.
-    async fn withdraw(&self, key: &PartitionKey, manifest: &Manifest) -> Result<(), LoadError> {
-        let Some(newest) = self.state(key).await? else {
+    /// Takes back what was brought into place late: whoever published a later revision may have deleted it before.
+    async fn withdraw(&self, key: &PartitionKey, placed: &[&DataFile]) -> Result<(), LoadError> {
+        // Of a later revision that is not published, readers still have the files before; and one that is broken is
+        // followed by one that drops them.
+        let Some(newest) = Box::pin(self.settle(key)).await? else {
             return Ok(());
         };
-        let kept = |path: &str| newest.manifest.files.iter().any(|file| file.path == path);
-        let ours = manifest.files.iter().map(|file| file.path.as_str());
-        self.delete_all(ours.filter(|path| !kept(path))).await
+        if newest.is_broken() {
+            return Ok(());
+        }
+        let is_live = |path: &str| newest.manifest.files.iter().any(|file| file.path == path);
+        let placed = placed.iter().map(|file| file.path.as_str());
+        self.delete_all(placed.filter(|path| !is_live(path))).await
+    }
+}
+
+fn broken(key: &PartitionKey, revision: u64, missing: Vec<String>) -> LoadError {
+    LoadError::Broken {
+        partition: key.clone(),
+        revision,
+        missing,
     }
 }

@@ -43,6 +43,35 @@ impl Lake {
         Ok(recovered.into_iter().flatten().collect())
     }
 
+    /// What [`Lake::recover`] would do, by a look alone.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn unfinished(&self, app_id: Option<&AppId>) -> Result<Vec<Recovered>, LoadError> {
+        let heads = self.heads(app_id, None).await?;
+        let unpublished = heads.into_iter().filter(|(_, head)| !head.published);
+        let looks = unpublished.map(async |(partition, head)| {
+            let state = self.read_state(&partition, head).await?;
+            if state.published {
+                return Ok(None);
+            }
+            let (revision, missing) = (state.revision, state.missing);
+            Ok(Some(match missing.is_empty() {
+                true => Recovered::RolledForward {
+                    partition,
+                    revision,
+                },
+                false => Recovered::Broken {
+                    partition,
+                    revision,
+                    missing,
+                },
+            }))
+        });
+        let found = all(looks.collect()).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     async fn recover_partition(
         &self,
         partition: PartitionKey,

@@ -1,5 +1,6 @@
 //! Brings scratch files into the store, whole or not at all, and never held in memory.
 
+use std::io::ErrorKind;
 use std::path::Path as FilePath;
 
 use object_store::buffered::BufWriter;
@@ -87,8 +88,11 @@ impl LakeStore {
         let folders = location::folders_of(files);
         run_blocking(move || {
             for folder in folders.iter().chain([&Path::default()]) {
-                let synced = std::fs::File::open(root.join(folder.as_ref()));
-                let synced = synced.and_then(|file| file.sync_all());
+                let synced = match std::fs::File::open(root.join(folder.as_ref())) {
+                    // A folder that has gone has no names.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    opened => opened.and_then(|file| file.sync_all()),
+                };
                 synced.map_err(|error| {
                     LoadError::store("sync the folder", folder)(object_store::Error::Generic {
                         store: "LocalFileSystem",

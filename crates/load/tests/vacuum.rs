@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
-use answerlake_load::vacuum::STAGING_MAX_AGE;
+use answerlake_load::staging::STAGING_MAX_AGE;
 use answerlake_load::{ClearedStaging, CommitOutcome, Lake, LakeStore, LoadError};
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::memory::InMemory;

@@ -64,6 +64,8 @@ mod union;
 mod ingest;
 // `recover`: what killed runs left.
 mod recovery;
+// `vacuum`: what nobody needs any more.
+mod vacuum;
 // `restore`: records, back out of the lake.
 mod restore;
 // `verify`: is it what was committed.
@@ -86,11 +88,12 @@ pub use error::PipelineError;
 pub use ingest::{IngestRequest, ingest};
 pub use plan::RunRequest;
 pub use progress::Progress;
-pub use recovery::{RecoveryReport, recover};
+pub use recovery::{BrokenRevision, RecoveryReport, RolledForward, recover};
 pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
 pub use restore::{RestoreFormat, RestoreReport, RestoreRequest, restore, restore_to_object};
 pub use run::run;
 pub use status::{StatusReport, StatusRequest, status};
+pub use vacuum::{Found, VacuumReport, vacuum};
 pub use verify::{VerifyReport, VerifyRequest, verify};
 pub use work_list::{WorkEntry, WorkList, plan_run};
 pub use workbench::RunContext;

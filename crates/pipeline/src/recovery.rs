@@ -1,6 +1,6 @@
 //! Mends what runs that were killed left in the lake: at the start of a run, and by itself as `recover`.
 
-use answerlake_load::vacuum::STAGING_MAX_AGE;
+use answerlake_load::staging::STAGING_MAX_AGE;
 use answerlake_load::{ClearedStaging, Lake, LakeStore, Recovered};
 use answerlake_model::AppId;
 use serde::Serialize;
@@ -73,6 +73,30 @@ pub async fn recover(config: &PipelineConfig) -> Result<RecoveryReport, Pipeline
     let exists = lake.pinned().await?.is_some();
     let recovered = roll_forward(&lake, config.app_id.as_ref()).await?;
     let staging = lake.clear_staging(STAGING_MAX_AGE).await?;
+    let (rolled_forward, broken) = told_apart(recovered);
+    let status = if !broken.is_empty() {
+        RunStatus::Partial
+    } else if rolled_forward.is_empty() && staging.files == 0 {
+        RunStatus::NothingToDo
+    } else {
+        RunStatus::Ok
+    };
+    Ok(RecoveryReport {
+        status,
+        lake: config.lake.url.to_string(),
+        exists,
+        rolled_forward,
+        broken,
+        staging: StagingReport {
+            files: staging.files,
+            bytes: staging.bytes,
+            kept: staging.kept,
+        },
+    })
+}
+
+/// The commits that were finished, or can be, and those that cannot.
+pub(crate) fn told_apart(recovered: Vec<Recovered>) -> (Vec<RolledForward>, Vec<BrokenRevision>) {
     let (mut rolled_forward, mut broken) = (Vec::new(), Vec::new());
     for one in recovered {
         match one {
@@ -96,25 +120,7 @@ pub async fn recover(config: &PipelineConfig) -> Result<RecoveryReport, Pipeline
             }),
         }
     }
-    let status = if !broken.is_empty() {
-        RunStatus::Partial
-    } else if rolled_forward.is_empty() && staging.files == 0 {
-        RunStatus::NothingToDo
-    } else {
-        RunStatus::Ok
-    };
-    Ok(RecoveryReport {
-        status,
-        lake: config.lake.url.to_string(),
-        exists,
-        rolled_forward,
-        broken,
-        staging: StagingReport {
-            files: staging.files,
-            bytes: staging.bytes,
-            kept: staging.kept,
-        },
-    })
+    (rolled_forward, broken)
 }
 
 /// Finishes the commits that earlier runs left, and says so in the log.

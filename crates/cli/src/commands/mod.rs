@@ -10,6 +10,8 @@ pub(crate) mod status;
 pub(crate) mod verify;
 // Finish what killed runs left.
 pub(crate) mod recover;
+// Remove what nobody needs any more.
+pub(crate) mod vacuum;
 // What those have in common.
 mod answer;
 // Bring fragments that are at hand into the lake.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use answerlake_pipeline::{RecoveryReport, RunStatus};
+use answerlake_pipeline::{BrokenRevision, RecoveryReport, RunStatus};
 use clap::Args;
 
 use super::answer::{Answer, Invocation, answer};
@@ -65,18 +65,7 @@ fn text(report: &RecoveryReport, args: &RecoverArgs) -> String {
             done.partition, done.revision
         );
     }
-    for broken in &report.broken {
-        let _ = writeln!(
-            text,
-            "broken    {}, revision {}: files of it are nowhere; to read the partition again:\n          {}",
-            broken.partition,
-            broken.revision,
-            invocation.command("run", &broken.arguments)
-        );
-        for path in &broken.missing {
-            let _ = writeln!(text, "          {path}");
-        }
-    }
+    text.push_str(&broken_revisions(&report.broken, invocation));
     let staging = &report.staging;
     if staging.files > 0 {
         let _ = writeln!(
@@ -92,6 +81,25 @@ fn text(report: &RecoveryReport, args: &RecoverArgs) -> String {
             "kept      {} staged files: younger than 48 hours, or a commit needs them",
             staging.kept
         );
+    }
+    text
+}
+
+/// Each revision that cannot be finished, and what reads its partition again.
+pub(super) fn broken_revisions(broken: &[BrokenRevision], invocation: Invocation<'_>) -> String {
+    let mut text = String::new();
+    for broken in broken {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "broken    {}, revision {}: files of it are nowhere; to read the partition again:\n          {}",
+            broken.partition,
+            broken.revision,
+            invocation.command("run", &broken.arguments)
+        );
+        for path in &broken.missing {
+            let _ = writeln!(text, "          {path}");
+        }
     }
     text
 }
