@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use crate::error::LoadError;
 use crate::lake::{Head, Lake};
-use crate::location;
 use crate::manifest::{MANIFEST_FORMAT_VERSION, check_format_version};
 
 /// The part of a manifest that is read.
@@ -27,11 +26,8 @@ impl Lake {
         &self,
         heads: BTreeMap<PartitionKey, Head>,
     ) -> Result<BTreeMap<PartitionKey, DriftLedger>, LoadError> {
-        let paths = heads
-            .iter()
-            .map(|(key, head)| location::manifest(key, head.revision))
-            .collect();
-        let read = self.store.read_each(paths, ledger).await?;
+        let heads: Vec<_> = heads.into_iter().collect();
+        let read = self.read_manifests(&heads, ledger).await?;
         let mut ledgers = BTreeMap::new();
         for ((key, head), ledger) in heads.into_iter().zip(read) {
             let ledger = ledger.ok_or_else(|| Self::lost_manifest(&key, head.revision))?;

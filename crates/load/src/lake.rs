@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use tokio::sync::Semaphore;
 
+use crate::checkpoint::Stamp;
 use crate::error::LoadError;
 use crate::location::{self, CommitObject};
 use crate::manifest::Manifest;
@@ -24,6 +25,8 @@ pub struct Lake {
     pub(crate) store: LakeStore,
     /// Held while the ids of a partition are compared.
     pub(crate) comparing: Arc<Semaphore>,
+    /// Whether manifests that were read are summed up for who comes next.
+    pub(crate) keeps_checkpoints: bool,
     /// Tells how long files have been staged.
     pub(crate) clock: fn() -> DateTime<Utc>,
 }
@@ -77,6 +80,8 @@ pub struct Head {
     pub revision: u64,
     /// Whether its files are in place.
     pub published: bool,
+    /// Tells its manifest from any other; absent on a disk.
+    pub stamp: Option<Stamp>,
 }
 
 impl Lake {
@@ -85,6 +90,7 @@ impl Lake {
         Self {
             store,
             comparing: Arc::new(Semaphore::new(1)),
+            keeps_checkpoints: false,
             clock: Utc::now,
         }
     }
@@ -106,11 +112,8 @@ impl Lake {
     /// # Errors
     /// When the store cannot be read, or the manifest is not as this program or an older one writes it.
     pub async fn state(&self, key: &PartitionKey) -> Result<Option<PartitionState>, LoadError> {
-        let listed = self
-            .store
-            .list_paths(&location::partition_commits(key), None)
-            .await?;
-        match heads(&listed).get(key) {
+        let folder = location::partition_commits(key);
+        match self.list_heads(&folder, None).await?.get(key) {
             Some(head) => self.read_state(key, *head).await.map(Some),
             None => Ok(None),
         }
@@ -174,6 +177,23 @@ impl Lake {
         self.store.delete(&location::job(app_id, id)).await
     }
 
+    /// The newest revision of each partition below a folder of commits, those after `offset` if there is one.
+    pub(crate) async fn list_heads(
+        &self,
+        folder: &Path,
+        offset: Option<&Path>,
+    ) -> Result<BTreeMap<PartitionKey, Head>, LoadError> {
+        if self.store.local_root().is_some() {
+            let listed = self.store.list_paths(folder, offset).await?;
+            return Ok(heads(listed.into_iter().map(|path| (path, None))));
+        }
+        let listed = self.store.list(folder, offset).await?.into_iter();
+        Ok(heads(listed.map(|object| {
+            let stamp = Stamp::of(&object);
+            (object.location, Some(stamp))
+        })))
+    }
+
     pub(crate) async fn read_manifest(
         &self,
         key: &PartitionKey,
@@ -205,6 +225,7 @@ impl Lake {
         let Head {
             mut revision,
             mut published,
+            ..
         } = head;
         loop {
             let manifest = self
@@ -266,14 +287,16 @@ impl Lake {
 }
 
 /// The newest revision of each partition in a listing of commits.
-pub(crate) fn heads(listed: &[Path]) -> BTreeMap<PartitionKey, Head> {
-    let mut newest: BTreeMap<PartitionKey, u64> = BTreeMap::new();
+fn heads(listed: impl IntoIterator<Item = (Path, Option<Stamp>)>) -> BTreeMap<PartitionKey, Head> {
+    let mut newest: BTreeMap<PartitionKey, (u64, Option<Stamp>)> = BTreeMap::new();
     let mut markers = BTreeSet::new();
-    for path in listed {
-        match location::parse_commit_object(path) {
+    for (path, stamp) in listed {
+        match location::parse_commit_object(&path) {
             Some(CommitObject::Manifest(key, revision)) => {
                 let known = newest.entry(key).or_default();
-                *known = revision.max(*known);
+                if revision >= known.0 {
+                    *known = (revision, stamp);
+                }
             }
             Some(CommitObject::Marker(key, revision)) => {
                 markers.insert((key, revision));
@@ -283,13 +306,14 @@ pub(crate) fn heads(listed: &[Path]) -> BTreeMap<PartitionKey, Head> {
     }
     newest
         .into_iter()
-        .map(|(key, revision)| {
+        .map(|(key, (revision, stamp))| {
             let published = markers.contains(&(key.clone(), revision));
             (
                 key,
                 Head {
                     revision,
                     published,
+                    stamp,
                 },
             )
         })

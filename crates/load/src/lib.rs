@@ -89,6 +89,8 @@ pub mod data_file;
 pub mod manifest;
 // What is committed, and the small objects beside the data.
 pub mod lake;
+// Many manifests in one object.
+mod checkpoint;
 // What is committed, in brief.
 pub mod summary;
 // The files that readers may take, of many partitions.
@@ -137,6 +139,7 @@ pub mod object_writer;
 pub mod error;
 
 pub use address::{LakeAddress, StoreAccess};
+pub use checkpoint::Stamp;
 pub use column_reader::StoredColumns;
 pub use commit::{CommitOutcome, OnCommitted, Proposal};
 pub use config::{Compression, WriterConfig};

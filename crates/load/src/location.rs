@@ -108,6 +108,13 @@ pub fn published_marker(key: &PartitionKey, revision: u64) -> Path {
     Path::from(format!("{OURS}/commits/{key}/{revision:08}.published"))
 }
 
+/// The object that sums up the manifests of an app and a span of time, such as `2025`.
+pub fn checkpoint(app_id: &AppId, span: &str) -> Path {
+    Path::from(format!(
+        "{OURS}/checkpoints/app_id={app_id}/{span}.ndjson.zst"
+    ))
+}
+
 /// An object below [`commits`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitObject {

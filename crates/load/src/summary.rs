@@ -13,7 +13,7 @@ use object_store::path::Path;
 use serde::Deserialize;
 
 use crate::error::LoadError;
-use crate::lake::{Head, Lake, PartitionState, heads};
+use crate::lake::{Head, Lake, PartitionState};
 use crate::location;
 use crate::manifest::{MANIFEST_FORMAT_VERSION, check_format_version};
 use crate::store::all;
@@ -82,9 +82,7 @@ impl Lake {
     ) -> Result<BTreeMap<PartitionKey, Head>, LoadError> {
         let folder = app_id.map_or_else(location::commits, location::app_commits);
         let offset = since.map(location::day_commits);
-        Ok(heads(
-            &self.store.list_paths(&folder, offset.as_ref()).await?,
-        ))
+        self.list_heads(&folder, offset.as_ref()).await
     }
 
     /// What is committed of the app's partitions of `grain` that overlap `window`: one listing, and one small read a
@@ -116,11 +114,7 @@ impl Lake {
     ) -> Result<BTreeMap<PartitionKey, PartitionSummary>, LoadError> {
         let (published, unpublished): (Vec<_>, Vec<_>) =
             heads.into_iter().partition(|(_, head)| head.published);
-        let paths = published
-            .iter()
-            .map(|(key, head)| location::manifest(key, head.revision))
-            .collect();
-        let briefs = self.store.read_each(paths, Brief::from_json).await?;
+        let briefs = self.read_manifests(&published, Brief::from_json).await?;
         let mut summaries = BTreeMap::new();
         for ((key, head), brief) in published.into_iter().zip(briefs) {
             let brief = brief.ok_or_else(|| Self::lost_manifest(&key, head.revision))?;

@@ -201,9 +201,8 @@ impl Lake {
         &self,
         heads: BTreeMap<PartitionKey, Head>,
     ) -> Result<HashSet<String>, LoadError> {
-        let heads = heads.iter();
-        let paths = heads.map(|(key, head)| location::manifest(key, head.revision));
-        let read = self.store.read_each(paths.collect(), |_, json| {
+        let heads: Vec<_> = heads.into_iter().collect();
+        let read = self.read_manifests(&heads, |_, json| {
             Ok(serde_json::from_slice::<Listed>(json).ok())
         });
         let listed = read.await?.into_iter().flatten().flatten();

@@ -5,6 +5,7 @@
     reason = "a test that panics says where, and the setup is in sight"
 )]
 
+mod checkpoint;
 mod commit;
 mod crash;
 mod crash_everywhere;
@@ -19,3 +20,4 @@ mod setup;
 mod vacuum;
 mod verify;
 mod watch;
+mod watched_store;

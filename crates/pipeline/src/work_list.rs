@@ -21,6 +21,10 @@ use crate::state::committed;
 /// Airflow maps a task over at most so many entries (`max_map_length`).
 pub const MAX_ENTRIES: usize = 1000;
 
+/// How many partitions before the first one wanted are looked at for how long exports take: of a range that is recent, an
+/// app's older commits are not even listed.
+const NEIGHBOURHOOD: i32 = 4 * NEAREST as i32;
+
 /// What a run would ask for.
 #[derive(Debug, Clone)]
 pub struct WorkList {
@@ -81,7 +85,12 @@ pub async fn plan_run(
     lake.check_pin(&config.lake_pin()).await?;
 
     let wanted = looked_at(&range, &config.window, grain);
-    let mut heads = lake.heads(Some(app_id), None).await?;
+    let since = PartitionKey::new(
+        app_id.clone(),
+        wanted.start() - grain.duration() * NEIGHBOURHOOD,
+        grain,
+    );
+    let mut heads = lake.heads(Some(app_id), Some(&since)).await?;
     heads.retain(|key, _| key.grain() == grain);
     let summaries = lake.summaries(with_neighbours(heads, &wanted)).await?;
     let history = History::new(&summaries);

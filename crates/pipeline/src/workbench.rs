@@ -85,7 +85,7 @@ impl<'a> Workbench<'a> {
     ) -> Result<Self, PipelineError> {
         context.progress.start();
         let masking = config.masking()?;
-        let lake = Lake::new(LakeStore::open(&config.lake.url).await?);
+        let lake = Lake::new(LakeStore::open(&config.lake.url).await?).keeping_checkpoints();
         lake.pin(&config.lake_pin()).await?;
         roll_forward(&lake, config.app_id.as_ref()).await?;
         clear_staging(&lake).await;
