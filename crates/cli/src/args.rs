@@ -18,9 +18,12 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub(crate) use asked::Asked;
 pub(crate) use settings::{LakeArgs, NeededArgs, SettingArgs};
 
+use crate::commands::changes::ChangesArgs;
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::ddl::DdlArgs;
 use crate::commands::demo::DemoArgs;
 use crate::commands::emulate::EmulateArgs;
+use crate::commands::files::FilesArgs;
 use crate::commands::ingest::IngestArgs;
 use crate::commands::init::InitArgs;
 use crate::commands::plan::PlanArgs;
@@ -77,6 +80,12 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Print the tables, column by column
     Schema(SchemaArgs),
+    /// List the files that readers may take, as text, JSON or SQL
+    Files(FilesArgs),
+    /// Tell a warehouse which partitions to load again, as text, JSON or SQL
+    Changes(ChangesArgs),
+    /// Print SQL that creates the tables, and views that tell how good answers are
+    Ddl(DdlArgs),
     /// Serve the export API on this machine, with made-up data
     Emulate(EmulateArgs),
     /// Run against an emulated source and show what comes out

@@ -185,6 +185,15 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints all that `bytes` gives.
+pub(crate) fn copy_to_stdout(mut bytes: impl io::Read) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match io::copy(&mut bytes, &mut stdout).and_then(|_| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
 pub(crate) fn eprint(text: &str) -> io::Result<()> {
     io::stderr().lock().write_all(text.as_bytes())
 }

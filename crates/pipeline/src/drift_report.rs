@@ -126,7 +126,7 @@ pub async fn drift(
 }
 
 /// Keeps the partitions of the range; gives the time from the first to the end of the last one looked at.
-fn retain(
+pub(crate) fn retain(
     heads: &mut BTreeMap<PartitionKey, Head>,
     range: &Range,
     grain: Grain,

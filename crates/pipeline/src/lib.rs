@@ -74,6 +74,12 @@ pub mod verify;
 pub mod status;
 // `schema --drift`: what came that the tables do not hold.
 pub mod drift_report;
+// A lake as its readers see it.
+pub mod reading;
+// `files`: the files that readers may take.
+pub mod files;
+// `changes`: the partitions that a consumer is to load again.
+pub mod changes;
 // What somebody must do something about.
 pub mod problem;
 // What became of it all.
@@ -82,12 +88,15 @@ pub mod report;
 pub mod error;
 
 pub use answerlake_load::local_path;
+pub use changes::{ChangesReport, ChangesRequest, acknowledge, changes};
 pub use config::{PipelineConfig, Setting};
 pub use drift_report::{DriftReport, DriftRequest, drift};
 pub use error::PipelineError;
+pub use files::FileList;
 pub use ingest::{IngestRequest, ingest};
 pub use plan::RunRequest;
 pub use progress::Progress;
+pub use reading::Reading;
 pub use recovery::{BrokenRevision, RecoveryReport, RolledForward, recover};
 pub use report::{PartitionReport, PartitionState, RunReport, RunStatus, Totals};
 pub use restore::{RestoreFormat, RestoreReport, RestoreRequest, restore, restore_to_object};

@@ -32,6 +32,7 @@ use tokio::runtime::Handle;
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::plan::Range;
+use crate::reading::prompt_of;
 use crate::status::Health;
 use compute::Compute;
 use found::Found;
@@ -70,11 +71,7 @@ pub async fn verify(
         });
     }
     let grain = pin.as_ref().map_or(config.lake.grain, |pin| pin.grain);
-    let prompt = match pin.as_ref().map(|pin| pin.prompt.as_str()) {
-        Some("text") => PromptLayout::Text,
-        Some(_) => PromptLayout::Parts,
-        None => config.lake.prompt,
-    };
+    let prompt = pin.as_ref().map_or(config.lake.prompt, prompt_of);
     let range = range_of(&request.range, &partitions, config)?;
     partitions.retain(|key, _| range.is_none_or(|range| range.contains(key.start())));
 

@@ -204,6 +204,29 @@ const fn derived(
 }
 
 impl Column {
+    /// The vendor's fields that its values come from: where one of them is masked, so are they.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let derived = match self.source {
+            // All members of the tables have names of their own, whatever they stand in.
+            Source::Member(path) => return path.rsplit('.').take(1).collect(),
+            Source::Derived(derived, _) => derived,
+        };
+        match derived {
+            Derived::CommentTags => vec!["tags"],
+            Derived::Cited | Derived::CitedPositions => vec!["chunkIds", "completionText"],
+            Derived::CompletionText | Derived::HasCompletion => vec!["completionText"],
+            Derived::Prompt => vec!["prompt"],
+            Derived::PromptInfo => vec!["prompt", "moreInfo"],
+            Derived::ChunkTitle
+            | Derived::PageNumber
+            | Derived::ResponseId
+            | Derived::CompletionTime
+            | Derived::ResponseInfo
+            | Derived::TimeInfo => vec!["moreInfo"],
+            _ => Vec::new(),
+        }
+    }
+
     const fn not_null(self) -> Self {
         Self {
             nullable: false,
@@ -667,6 +690,26 @@ pub fn table_schemas(prompt: PromptLayout) -> PerTable<TableSchema> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fields_of_columns_are_those_that_have_policies() {
+        let fields_of = |table, name: &str| {
+            let columns = columns(table, PromptLayout::Parts);
+            let column = columns.iter().find(|column| column.name == name);
+            column.unwrap().fields()
+        };
+        assert_eq!(fields_of(Table::Chunks, "doc_id"), ["docId"]);
+        assert_eq!(fields_of(Table::Queries, "answer_text"), ["graphAnswer"]);
+        assert_eq!(fields_of(Table::Queries, "query_id"), [""; 0]);
+        for table in Table::ALL {
+            for column in columns(table, PromptLayout::Parts) {
+                for field in column.fields() {
+                    let known = crate::privacy::field_of(field);
+                    assert!(known.is_some_and(|(name, _)| name == *field), "{field}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_are_unique_and_extra_stands_last() {

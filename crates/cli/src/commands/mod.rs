@@ -22,6 +22,12 @@ pub(crate) mod restore;
 pub(crate) mod schema;
 // Print what drifted from them.
 mod drift;
+// List the files that readers may take.
+pub(crate) mod files;
+// Tell a consumer what to load again.
+pub(crate) mod changes;
+// Print SQL that creates tables and views.
+pub(crate) mod ddl;
 // Serve the export API on this machine.
 pub(crate) mod emulate;
 // Run against an emulated source and show what comes out.
