@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Place, TABLES, python, truth};
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 10] = [
     "run",
     "ingest",
     "schema",
+    "files",
+    "changes",
+    "ddl",
     "emulate",
     "demo",
     "init",

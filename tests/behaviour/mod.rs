@@ -42,6 +42,12 @@ mod ingest;
 mod restore;
 // The lake as DuckDB reads it.
 mod duckdb;
+// The files that readers may take.
+mod files;
+// A warehouse that follows the lake.
+mod changes;
+// SQL that creates tables and views.
+mod ddl;
 // The pipeline files of this repository.
 mod examples;
 // What must not be seen anywhere.

@@ -6,6 +6,8 @@ mod dice;
 mod lake;
 // A folder of a test, and the program run in it.
 mod program;
+// DuckDB, told what to run.
+mod duckdb;
 // What stands between the program and its source.
 mod network;
 // An S3 server.
@@ -26,6 +28,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use bucket::Bucket;
 pub(crate) use dice::Dice;
+pub(crate) use duckdb::duckdb;
 pub(crate) use lake::{Lake, TABLES, files_below};
 pub(crate) use network::{Certificate, Relay};
 pub(crate) use program::{Outcome, Place, Program, error_of, python, repository};
