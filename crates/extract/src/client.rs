@@ -530,6 +530,7 @@ mod tests {
         client
             .run_job(&request(), &MemoryStore::default())
             .await
+            .unwrap()
             .unwrap();
         let seen = server.seen();
         let lines: Vec<_> = seen.iter().map(|seen| seen.line.as_str()).collect();
@@ -594,6 +595,7 @@ mod tests {
         client
             .run_job(&request(), &MemoryStore::default())
             .await
+            .unwrap()
             .unwrap();
         assert_eq!(server.count(test_support::Seen::is_post), 2);
         // Two seconds are the time before the first poll.
@@ -641,6 +643,7 @@ mod tests {
         let job = client
             .run_job(&request(), &MemoryStore::default())
             .await
+            .unwrap()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (ready, _fragments) = tokio::sync::mpsc::channel(1);
@@ -778,6 +781,7 @@ mod tests {
             let job = client
                 .run_job(&request(), &MemoryStore::default())
                 .await
+                .unwrap()
                 .unwrap();
             shown.push(format!("{job:?} {client:?}"));
             let (ready, _fragments) = tokio::sync::mpsc::channel(1);

@@ -326,7 +326,7 @@ pub enum ExtractError {
     /// The store of the jobs in flight failed.
     #[error("the stored job cannot be {action}")]
     JobStore {
-        /// What was tried: `found`, `saved`, `forgotten`.
+        /// What was tried: `found`, `claimed`, `saved`, `forgotten`.
         action: &'static str,
         /// Why.
         source: BoxError,

@@ -406,6 +406,7 @@ mod tests {
         let job = client
             .run_job(&request(), &MemoryStore::default())
             .await
+            .unwrap()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (ready, mut fetched) = mpsc::channel(1);
@@ -627,6 +628,7 @@ mod tests {
         let job = client
             .run_job(&request(), &MemoryStore::default())
             .await
+            .unwrap()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (ready, mut fetched) = mpsc::channel(1);
@@ -649,7 +651,7 @@ mod tests {
         let client = ExportClient::try_new(config).unwrap();
         let one = async || {
             let store = MemoryStore::default();
-            let job = client.run_job(&request(), &store).await.unwrap();
+            let job = client.run_job(&request(), &store).await.unwrap().unwrap();
             let folder = tempfile::tempdir().unwrap();
             let (ready, _fetched) = mpsc::channel(5);
             client

@@ -1,8 +1,11 @@
 //! From a request to a finished job.
 //!
-//! A POST starts a job each time it is sent, as far as anyone knows. So its id is stored before anything else is
-//! done with it, a stored job is taken up rather than started again, and a POST whose outcome is unknown is repeated
-//! late and seldom.
+//! A POST starts a job each time it is sent, as far as anyone knows. So a request is claimed before its POST, the job's
+//! id is stored with the claim before anything else is done with it, a stored job is taken up rather than started again,
+//! and a POST whose outcome is unknown is repeated late and seldom.
+//!
+//! Of two runs that want the same at the same time, one holds the claim, and the other waits for its job. That saves an
+//! export; nothing depends on it.
 
 use std::time::Duration;
 
@@ -25,6 +28,8 @@ const EARLY: Duration = Duration::from_secs(60);
 /// How long to wait before a POST of unknown outcome is repeated, and how often it is.
 const UNKNOWN_OUTCOME_WAIT: Duration = Duration::from_secs(30);
 const UNKNOWN_OUTCOME_REPEATS: u32 = 2;
+/// How old a claim may be without a job: the POST of a run that lives has been answered by then.
+const CLAIM_WITHOUT_JOB: Duration = Duration::from_secs(10 * 60);
 
 /// What one job exports.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +42,17 @@ pub struct ExportRequest {
     pub event: Option<EventFilter>,
 }
 
+/// The right to start the job of a request: what is stored before its POST.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobClaim {
+    /// What the job will export.
+    pub request: ExportRequest,
+    /// Its number among the claims of this request, from 1: one that came to nothing is followed by the next.
+    pub generation: u32,
+    /// When it was made, by the clock of whoever did.
+    pub claimed_at: DateTime<Utc>,
+}
+
 /// A job that was started: what is stored so that it can be taken up again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -46,18 +62,56 @@ pub struct JobRecord {
     pub request: ExportRequest,
     /// When it was asked for, by this machine's clock: its records are as of this time, or a little later.
     pub posted_at: DateTime<Utc>,
+    /// The number of its claim.
+    #[serde(default = "first_generation")]
+    pub generation: u32,
 }
 
-/// Where the jobs in flight are kept. At most one is kept for a request.
+fn first_generation() -> u32 {
+    1
+}
+
+/// What is stored of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredJob {
+    /// Somebody is about to start its job.
+    Claimed {
+        /// The claim.
+        claim: JobClaim,
+        /// Whether who made it is known to be gone.
+        is_abandoned: bool,
+    },
+    /// Its job was started.
+    Started(JobRecord),
+}
+
+/// What came of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claiming {
+    /// It stands: its job is ours to start.
+    Ours,
+    /// Another run's claim of this generation, or its job, stood before.
+    Theirs,
+    /// The request is not wanted any more, as is seen once the claim stands. It was released.
+    Unwanted,
+}
+
+/// Where the jobs in flight are kept. What counts of a request is what has the highest generation.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// The job that was saved for exactly this request and not forgotten.
-    async fn find(&self, request: &ExportRequest) -> Result<Option<JobRecord>, BoxError>;
+    /// What is stored of exactly this request and was not forgotten.
+    async fn find(&self, request: &ExportRequest) -> Result<Option<StoredJob>, BoxError>;
 
-    /// Keeps a job, in place of another one of the same request. Returns when it will survive a crash.
+    /// Stores a claim if there is nothing of its generation. Returns when it will survive a crash.
+    async fn claim(&self, claim: &JobClaim) -> Result<Claiming, BoxError>;
+
+    /// Drops a claim whose job will not be started; fine when there is none.
+    async fn release(&self, claim: &JobClaim) -> Result<(), BoxError>;
+
+    /// Stores a job in place of its claim. Returns when it will survive a crash.
     async fn save(&self, record: &JobRecord) -> Result<(), BoxError>;
 
-    /// Drops a job; fine when there is none.
+    /// Drops a job, and what came before it; fine when there is none.
     async fn forget(&self, record: &JobRecord) -> Result<(), BoxError>;
 }
 
@@ -89,13 +143,21 @@ enum Origin {
     Fresh,
 }
 
+/// What a run has of a request before it waits for its job.
+enum AtHand {
+    Job(JobRecord),
+    Claim(JobClaim),
+    Unwanted,
+}
+
 impl ExportClient {
-    /// Runs the job of this request to its end: takes up a stored one that is younger than `jobs.max_age`, or starts
-    /// a new one and stores it before its first poll.
+    /// Runs the job of this request to its end: takes up a stored one that is younger than `jobs.max_age`, or claims
+    /// the request, starts a new one and stores it before its first poll. Where another run has claimed it, waits for
+    /// the job of that run, and claims it anew where none comes in 10 minutes.
     ///
-    /// A stored job that has failed or is gone is forgotten, and a new one started. A finished job stays stored: who
-    /// has used its fragments, or wants the request exported anew, forgets it. At most `jobs.concurrency` jobs of the
-    /// client and its clones run at once.
+    /// `None` when the store says that the request is not wanted any more. A stored job that has failed or is gone is
+    /// forgotten, and a new one started. A finished job stays stored: who has used its fragments, or wants the request
+    /// exported anew, forgets it. At most `jobs.concurrency` jobs of the client and its clones run at once.
     ///
     /// # Errors
     /// When the job cannot be started, fails, stalls, passes the deadline, or its totals do not agree. Stalled jobs
@@ -104,70 +166,131 @@ impl ExportClient {
         &self,
         request: &ExportRequest,
         store: &dyn JobStore,
-    ) -> Result<FinishedJob, ExtractError> {
+    ) -> Result<Option<FinishedJob>, ExtractError> {
         if request.app_id != self.shared.config.source.app_id {
             let reason = format!("expected a request for this app, got `{}`", request.app_id);
             return Err(ExtractError::config("source.app_id", reason));
         }
         let jobs = &self.shared.jobs;
         let _turn = jobs.acquire().await.expect("the semaphore is never closed");
-        if let Some(record) = self.stored_job(request, store).await? {
-            info!(job_id = %record.job_id, range = %request.range, "stored job taken up");
-            match self.wait_for(&record, Origin::TakenUp).await {
-                Err(error) if error.ends_job() => {
-                    warn!(job_id = %record.job_id, error = error.chain(), "stored job is of no use");
+        loop {
+            let claim = match self.find_or_claim(request, store).await? {
+                AtHand::Unwanted => return Ok(None),
+                AtHand::Claim(claim) => claim,
+                AtHand::Job(record) => match self.take_up(&record, store).await? {
+                    None => continue,
+                    finished => return Ok(finished),
+                },
+            };
+            let record = self.start_job(claim, store).await?;
+            info!(job_id = %record.job_id, range = %request.range, "job started");
+            let finished = self.wait_for(&record, Origin::Fresh).await;
+            if let Err(error) = &finished
+                && error.ends_job()
+            {
+                forget(store, &record).await?;
+            }
+            return finished.map(Some);
+        }
+    }
+
+    /// The stored job of the request, or a claim to start one.
+    async fn find_or_claim(
+        &self,
+        request: &ExportRequest,
+        store: &dyn JobStore,
+    ) -> Result<AtHand, ExtractError> {
+        let mut watch = Watch::new(&self.shared.config.jobs, Instant::now());
+        loop {
+            let found = store.find(request).await.map_err(stored("found"))?;
+            let generation = match found {
+                None => 1,
+                Some(StoredJob::Started(record)) => {
+                    let age = age(record.posted_at);
+                    if age < self.shared.config.jobs.max_age {
+                        return Ok(AtHand::Job(record));
+                    }
+                    warn!(job_id = %record.job_id, age_seconds = age.as_secs(), "stored job is too old");
                     forget(store, &record).await?;
+                    continue;
                 }
-                Err(error @ ExtractError::JobStalled { .. }) => {
-                    forget(store, &record).await?;
-                    return Err(error);
+                Some(StoredJob::Claimed {
+                    claim,
+                    is_abandoned,
+                }) => {
+                    // Clocks differ from machine to machine, so that the wait has an end by our own, too.
+                    let is_hopeful = age(claim.claimed_at) < CLAIM_WITHOUT_JOB
+                        && watch.age() < CLAIM_WITHOUT_JOB;
+                    if is_hopeful && !is_abandoned {
+                        info!(range = %request.range, "another run is starting this job, waiting for it");
+                        tokio::time::sleep(watch.next_interval()).await;
+                        continue;
+                    }
+                    warn!(range = %request.range, generation = claim.generation, "a claim came to nothing, claiming anew");
+                    claim.generation.saturating_add(1)
                 }
-                other => return other,
+            };
+            let claim = JobClaim {
+                request: request.clone(),
+                generation,
+                claimed_at: Utc::now(),
+            };
+            match store.claim(&claim).await.map_err(stored("claimed"))? {
+                Claiming::Ours => return Ok(AtHand::Claim(claim)),
+                Claiming::Unwanted => return Ok(AtHand::Unwanted),
+                Claiming::Theirs => debug!(range = %request.range, "another run was faster"),
             }
         }
-        let record = self.start_job(request, store).await?;
-        info!(job_id = %record.job_id, range = %request.range, "job started");
-        let finished = self.wait_for(&record, Origin::Fresh).await;
-        if let Err(error) = &finished
-            && error.ends_job()
-        {
-            forget(store, &record).await?;
-        }
-        finished
     }
 
-    async fn stored_job(
+    /// Waits for a stored job; `None` when it is of no use, and forgotten.
+    async fn take_up(
         &self,
-        request: &ExportRequest,
+        record: &JobRecord,
         store: &dyn JobStore,
-    ) -> Result<Option<JobRecord>, ExtractError> {
-        let found = store.find(request).await.map_err(stored("found"))?;
-        let Some(record) = found.filter(|record| record.request == *request) else {
-            return Ok(None);
-        };
-        let age = (Utc::now() - record.posted_at).to_std().unwrap_or_default();
-        if age < self.shared.config.jobs.max_age {
-            return Ok(Some(record));
+    ) -> Result<Option<FinishedJob>, ExtractError> {
+        info!(job_id = %record.job_id, range = %record.request.range, "stored job taken up");
+        match self.wait_for(record, Origin::TakenUp).await {
+            Err(error) if error.ends_job() => {
+                warn!(job_id = %record.job_id, error = error.chain(), "stored job is of no use");
+                forget(store, record).await?;
+                Ok(None)
+            }
+            Err(error @ ExtractError::JobStalled { .. }) => {
+                forget(store, record).await?;
+                Err(error)
+            }
+            other => other.map(Some),
         }
-        warn!(job_id = %record.job_id, age_seconds = age.as_secs(), "stored job is too old");
-        forget(store, &record).await?;
-        Ok(None)
     }
 
-    /// Starts a job and stores it.
+    /// Starts the job of a claim and stores it, or releases the claim.
     async fn start_job(
         &self,
-        request: &ExportRequest,
+        claim: JobClaim,
         store: &dyn JobStore,
     ) -> Result<JobRecord, ExtractError> {
+        match self.post_until_known(&claim).await {
+            Ok(record) => {
+                store.save(&record).await.map_err(stored("saved"))?;
+                Ok(record)
+            }
+            Err(error) => {
+                if let Err(source) = store.release(&claim).await {
+                    warn!(range = %claim.request.range, %source, "a claim stays that will come to nothing");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the POST, and again where its outcome stays unknown.
+    async fn post_until_known(&self, claim: &JobClaim) -> Result<JobRecord, ExtractError> {
         let started = Instant::now();
+        let request = &claim.request;
         let payload = Payload::Json(wire::export_body(request));
         for repeat in 0.. {
-            match self.post_job(request, &payload).await {
-                Ok(record) => {
-                    store.save(&record).await.map_err(stored("saved"))?;
-                    return Ok(record);
-                }
+            match self.post_job(claim, &payload).await {
                 Err(error) if !error.outcome_is_unknown() => return Err(error),
                 Err(error) if repeat == UNKNOWN_OUTCOME_REPEATS => {
                     return Err(retry::exhausted(error, repeat + 1, started.elapsed()));
@@ -179,6 +302,7 @@ impl ExportClient {
                     error = error.chain(),
                     "a job may have been started without our knowing, starting another"
                 ),
+                started => return started,
             }
             self.shared.counters.retried();
             tokio::time::sleep(UNKNOWN_OUTCOME_WAIT / self.shared.config.hurry).await;
@@ -189,7 +313,7 @@ impl ExportClient {
     /// Sends the POST, repeating only what the source certainly did not act on.
     async fn post_job(
         &self,
-        request: &ExportRequest,
+        claim: &JobClaim,
         payload: &Payload,
     ) -> Result<JobRecord, ExtractError> {
         let shared = &self.shared;
@@ -203,8 +327,9 @@ impl ExportClient {
             })?;
             Ok(JobRecord {
                 job_id,
-                request: request.clone(),
+                request: claim.request.clone(),
                 posted_at,
+                generation: claim.generation,
             })
         };
         let policy = shared.retry_policy();
@@ -221,6 +346,7 @@ impl ExportClient {
     ) -> Result<FinishedJob, ExtractError> {
         let job_id = &record.job_id;
         let mut watch = Watch::new(&self.shared.config.jobs, Instant::now());
+        watch.ran_before = age(record.posted_at);
         if origin == Origin::Fresh {
             self.tell_running(Some(0.0));
             tokio::time::sleep(watch.next_interval()).await;
@@ -306,6 +432,11 @@ impl ExportClient {
 
 async fn forget(store: &dyn JobStore, record: &JobRecord) -> Result<(), ExtractError> {
     store.forget(record).await.map_err(stored("forgotten"))
+}
+
+/// How long ago a time was, by this machine's clock.
+fn age(time: DateTime<Utc>) -> Duration {
+    (Utc::now() - time).to_std().unwrap_or_default()
 }
 
 fn stored(action: &'static str) -> impl FnOnce(BoxError) -> ExtractError {
@@ -423,7 +554,11 @@ fn check_totals(job_id: &JobId, reply: &JobReply) -> Result<(), ExtractError> {
 struct Watch<'a> {
     config: &'a JobsConfig,
     started: Instant,
+    /// How long it had run when the watch began.
+    ran_before: Duration,
     interval: Duration,
+    /// How long it still takes, at the pace that it was just seen to have.
+    rest: Option<Duration>,
     last: Option<(String, Option<f64>)>,
     changed: Instant,
 }
@@ -433,7 +568,9 @@ impl<'a> Watch<'a> {
         Self {
             config,
             started: now,
+            ran_before: Duration::ZERO,
             interval: config.poll_min,
+            rest: None,
             last: None,
             changed: now,
         }
@@ -443,10 +580,20 @@ impl<'a> Watch<'a> {
         self.started.elapsed()
     }
 
+    /// Grows by half each time. After a look that saw the job move, it is as long as the job still takes at its pace,
+    /// but no longer than four times that: a pace seen early may be anything.
     fn next_interval(&mut self) -> Duration {
-        let interval = self.interval;
-        self.interval = interval.mul_f64(1.5).min(self.config.poll_max);
-        interval
+        let usual = self.interval;
+        self.interval = usual.mul_f64(1.5).min(self.config.poll_max);
+        let rest = self.rest.take().map(|rest| rest.min(usual * 4));
+        rest.unwrap_or(usual)
+            .clamp(self.config.poll_min, self.config.poll_max)
+    }
+
+    fn rest(&self, percent: Option<f64>, now: Instant) -> Option<Duration> {
+        let done = percent.filter(|percent| *percent >= 1.0 && *percent < 100.0)? / 100.0;
+        let ran = self.ran_before + (now - self.started);
+        Duration::try_from_secs_f64(ran.as_secs_f64() * (1.0 - done) / done).ok()
     }
 
     fn observe(
@@ -460,6 +607,7 @@ impl<'a> Watch<'a> {
         if self.last != seen {
             self.last = seen;
             self.changed = now;
+            self.rest = self.rest(percent, now);
         }
         let (status, percent) = self.last.clone().unwrap_or_default();
         let (unchanged, waited) = (now - self.changed, now - self.started);
@@ -511,9 +659,12 @@ mod tests {
     }
 
     async fn run(server: &Server) -> Result<FinishedJob, ExtractError> {
-        client(server)
-            .run_job(&request(), &MemoryStore::default())
-            .await
+        run_with(server, &MemoryStore::default()).await
+    }
+
+    async fn run_with(server: &Server, store: &MemoryStore) -> Result<FinishedJob, ExtractError> {
+        let finished = client(server).run_job(&request(), store).await?;
+        Ok(finished.expect("it is wanted"))
     }
 
     fn record(age: Duration) -> JobRecord {
@@ -521,6 +672,7 @@ mod tests {
             job_id: "fj-old".parse().unwrap(),
             request: request(),
             posted_at: Utc::now() - age,
+            generation: 1,
         }
     }
 
@@ -530,22 +682,22 @@ mod tests {
         let kept = std::sync::Arc::clone(&store);
         let server = Server::start(move |seen| {
             if seen.is_post() {
-                assert!(kept.log().is_empty());
+                assert_eq!(kept.log(), ["claim 1"]);
                 running(0)
             } else {
-                assert_eq!(kept.log(), ["save fj-1"]);
+                assert_eq!(kept.log(), ["claim 1", "save fj-1"]);
                 done(&["/f"])
             }
         })
         .await;
-        let job = client(&server).run_job(&request(), &*store).await.unwrap();
+        let job = run_with(&server, &store).await.unwrap();
         assert!(!job.taken_up);
         assert_eq!(
             (job.polls, job.total_records, job.fragments.len()),
             (1, Some(1), 1)
         );
         // It stays stored: whoever uses the fragments forgets it.
-        assert_eq!(store.log(), ["save fj-1"]);
+        assert_eq!(store.log(), ["claim 1", "save fj-1"]);
         let seen = server.seen();
         assert_eq!(
             seen[0].body,
@@ -582,6 +734,7 @@ mod tests {
         let job = client
             .run_job(&request(), &MemoryStore::default())
             .await
+            .unwrap()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (ready, _fetched) = tokio::sync::mpsc::channel(1);
@@ -595,7 +748,7 @@ mod tests {
     async fn a_stored_job_is_taken_up() {
         let server = polled(vec![done(&["/f"])]).await;
         let store = MemoryStore::with(record(Duration::from_secs(3600)));
-        let job = client(&server).run_job(&request(), &store).await.unwrap();
+        let job = run_with(&server, &store).await.unwrap();
         assert!(job.taken_up);
         assert_eq!(job.record.job_id.as_str(), "fj-old");
         assert_eq!(server.count(Seen::is_post), 0);
@@ -603,12 +756,76 @@ mod tests {
         assert_eq!(job.export_time, None, "it may have been done for long");
     }
 
+    fn claimed(age: Duration, is_abandoned: bool) -> MemoryStore {
+        let claim = JobClaim {
+            request: request(),
+            generation: 3,
+            claimed_at: Utc::now() - age,
+        };
+        MemoryStore::with_stored(StoredJob::Claimed {
+            claim,
+            is_abandoned,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_job_of_another_runs_claim_is_waited_for() {
+        let server = polled(vec![done(&["/f"])]).await;
+        let store = claimed(Duration::ZERO, false);
+        let others = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            *store.kept.lock().unwrap() = Some(StoredJob::Started(record(Duration::ZERO)));
+        };
+        let (job, ()) = tokio::join!(run_with(&server, &store), others);
+        let job = job.unwrap();
+        assert!(job.taken_up);
+        assert_eq!(job.record.job_id.as_str(), "fj-old");
+        assert_eq!(server.count(Seen::is_post), 0);
+        assert!(store.log().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_comes_to_nothing_is_followed_by_the_next() {
+        for (age, is_abandoned, waits) in [(0, false, true), (0, true, false), (600, false, false)]
+        {
+            let server = polled(vec![done(&["/f"])]).await;
+            let store = claimed(Duration::from_secs(age), is_abandoned);
+            let start = Instant::now();
+            assert!(!run_with(&server, &store).await.unwrap().taken_up);
+            assert_eq!(store.log(), ["claim 4", "save fj-1"]);
+            let seconds = start.elapsed().as_secs();
+            let expected = if waits { 600..635 } else { 0..5 };
+            assert!(expected.contains(&seconds), "{seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_started_that_is_not_wanted_any_more() {
+        let server = polled(vec![done(&["/f"])]).await;
+        let store = MemoryStore {
+            is_unwanted: true,
+            ..MemoryStore::default()
+        };
+        let finished = client(&server).run_job(&request(), &store).await.unwrap();
+        assert!(finished.is_none() && server.seen().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_whose_job_cannot_be_started_is_released() {
+        for refusal in [answer(412, &[], "{}"), answer(401, &[], "{}"), hang_up()] {
+            let server = Server::start(move |_| refusal.clone()).await;
+            let store = MemoryStore::default();
+            run_with(&server, &store).await.unwrap_err();
+            assert_eq!(store.log(), ["claim 1", "release 1"]);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_taken_up_job_that_still_runs_tells_its_time() {
         let server = polled(vec![running(50), done(&["/f"])]).await;
         let hour = Duration::from_secs(3600);
         let store = MemoryStore::with(record(hour));
-        let job = client(&server).run_job(&request(), &store).await.unwrap();
+        let job = run_with(&server, &store).await.unwrap();
         let time = job.export_time.unwrap();
         assert!(job.taken_up && time >= hour && time < 2 * hour, "{time:?}");
     }
@@ -619,20 +836,14 @@ mod tests {
         for first in [answer(404, &[], ""), ok(failed)] {
             let server = polled(vec![first, done(&["/f"])]).await;
             let store = MemoryStore::with(record(Duration::ZERO));
-            let job = client(&server).run_job(&request(), &store).await.unwrap();
+            let job = run_with(&server, &store).await.unwrap();
             assert!(!job.taken_up);
-            assert_eq!(store.log(), ["forget fj-old", "save fj-1"]);
+            assert_eq!(store.log(), ["forget fj-old", "claim 1", "save fj-1"]);
         }
         let server = polled(vec![done(&["/f"])]).await;
         let store = MemoryStore::with(record(Duration::from_secs(24 * 3600)));
-        assert!(
-            !client(&server)
-                .run_job(&request(), &store)
-                .await
-                .unwrap()
-                .taken_up
-        );
-        assert_eq!(store.log(), ["forget fj-old", "save fj-1"]);
+        assert!(!run_with(&server, &store).await.unwrap().taken_up);
+        assert_eq!(store.log(), ["forget fj-old", "claim 1", "save fj-1"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -641,14 +852,8 @@ mod tests {
         let mut other = record(Duration::ZERO);
         other.request.event = Some(EventFilter::ThumbsUp);
         let store = MemoryStore::with(other);
-        assert!(
-            !client(&server)
-                .run_job(&request(), &store)
-                .await
-                .unwrap()
-                .taken_up
-        );
-        assert_eq!(store.log(), ["save fj-1"]);
+        assert!(!run_with(&server, &store).await.unwrap().taken_up);
+        assert_eq!(store.log(), ["claim 1", "save fj-1"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -731,23 +936,17 @@ mod tests {
         let server = polled(vec![missing]).await;
         let start = Instant::now();
         let store = MemoryStore::default();
-        let error = client(&server)
-            .run_job(&request(), &store)
-            .await
-            .unwrap_err();
+        let error = run_with(&server, &store).await.unwrap_err();
         assert!(matches!(error, ExtractError::JobNotFound { .. }));
         assert!((60..90).contains(&start.elapsed().as_secs()));
-        assert_eq!(store.log(), ["save fj-1", "forget fj-1"]);
+        assert_eq!(store.log(), ["claim 1", "save fj-1", "forget fj-1"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_job_that_does_not_move_has_stalled() {
         let server = polled(vec![running(10), running(40)]).await;
         let store = MemoryStore::default();
-        let error = client(&server)
-            .run_job(&request(), &store)
-            .await
-            .unwrap_err();
+        let error = run_with(&server, &store).await.unwrap_err();
         let ExtractError::JobStalled {
             percent, unchanged, ..
         } = &error
@@ -756,13 +955,14 @@ mod tests {
         };
         assert_eq!(*percent, Some(40.0));
         assert!((900..930).contains(&unchanged.as_secs()), "{unchanged:?}");
-        assert_eq!(store.log(), ["save fj-1"], "the next run takes it up");
-        let error = client(&server)
-            .run_job(&request(), &store)
-            .await
-            .unwrap_err();
+        assert_eq!(
+            store.log(),
+            ["claim 1", "save fj-1"],
+            "the next run takes it up"
+        );
+        let error = run_with(&server, &store).await.unwrap_err();
         assert!(matches!(error, ExtractError::JobStalled { .. }));
-        assert_eq!(store.log(), ["save fj-1", "forget fj-1"]);
+        assert_eq!(store.log(), ["claim 1", "save fj-1", "forget fj-1"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -785,18 +985,33 @@ mod tests {
     #[test]
     fn the_time_between_polls_grows() {
         let config = JobsConfig::default();
-        let mut watch = Watch {
-            config: &config,
-            started: Instant::now(),
-            interval: config.poll_min,
-            last: None,
-            changed: Instant::now(),
-        };
+        let mut watch = Watch::new(&config, Instant::now());
         let intervals: Vec<_> = (0..9)
             .map(|_| watch.next_interval().as_secs_f64())
             .collect();
         assert_eq!(intervals[..4], [2.0, 3.0, 4.5, 6.75]);
         assert_eq!(intervals[7..], [30.0, 30.0]);
+    }
+
+    /// As the vendor's sample: 31 s for three fragments.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_tells_its_progress_is_asked_when_it_should_be_done() {
+        for (seconds, most_polls, latest) in [(31.0, 4, 35), (660.0, 33, 665)] {
+            let started = Instant::now();
+            let server = Server::start(move |seen| {
+                let done = started.elapsed().as_secs_f64() / seconds;
+                match seen.is_post() {
+                    true => running(0),
+                    false if done < 1.0 => running((done * 100.0) as u32),
+                    false => ok(r#"{"_id":"fj-1","status":"SUCCESS","store":{"totalRecords":0}}"#),
+                }
+            })
+            .await;
+            let job = run(&server).await.unwrap();
+            let took = started.elapsed().as_secs();
+            assert!(job.polls <= most_polls, "{} polls", job.polls);
+            assert!(took <= latest, "{took} s");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -915,6 +1130,9 @@ mod tests {
         let json = serde_json::to_string(&record).unwrap();
         assert!(json.contains(r#""event":"thumbsUp""#), "{json}");
         assert_eq!(serde_json::from_str::<JobRecord>(&json).unwrap(), record);
+        let older = json.replace(r#","generation":1"#, "");
+        assert_ne!(older, json);
+        assert_eq!(serde_json::from_str::<JobRecord>(&older).unwrap(), record);
     }
 
     #[test]

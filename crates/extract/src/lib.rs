@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ExportRequest (app, range, event)
-//!   -> take up the stored job, or POST: JobRecord, stored before the first poll      job
+//!   -> take up the stored job, or claim and POST: JobRecord, stored before a poll    job
 //!   -> poll until it ends: FinishedJob, its links read and its totals checked        job, wire
 //!   -> download each link to a file, at most N at once: FetchedFragment, in order    fragment
 //!
@@ -10,8 +10,8 @@
 //!                 rate_limit    auth           client  error                               retry
 //! ```
 //!
-//! What holds here: a job's id is stored before its first poll, and a request that starts a job is not repeated
-//! blindly. Tokens go to the API only, never to a link. Bodies stream to files and are stored as received, gzip
+//! What holds here: a request is claimed before its job is started, the job's id is stored before its first poll, and a
+//! request that starts a job is not repeated blindly. Tokens go to the API only, never to a link. Bodies stream to files and are stored as received, gzip
 //! included. Nothing here knows the lake: the jobs in flight are kept by whoever implements [`JobStore`].
 //!
 //! ```no_run
@@ -26,7 +26,9 @@
 //! let request = source.request(range);
 //! let client = ExportClient::try_new(ExtractConfig::new(source, AuthConfig::TokenFile("token".into())))?;
 //!
-//! let job = client.run_job(&request, store).await?;
+//! let Some(job) = client.run_job(&request, store).await? else {
+//!     return Ok(()); // The store does not want it any more.
+//! };
 //! let (ready, mut fragments) = tokio::sync::mpsc::channel(4);
 //! let folder = std::path::Path::new("/var/tmp/fragments");
 //! let fetching = client.fetch_fragments(&job, folder, ready);
@@ -73,7 +75,7 @@ pub use config::{
 };
 pub use error::{BoxError, Call, ErrorKind, ExtractError};
 pub use fragment::{FetchedFragment, FragmentRef};
-pub use job::{ExportRequest, FinishedJob, JobRecord, JobStore};
+pub use job::{Claiming, ExportRequest, FinishedJob, JobClaim, JobRecord, JobStore, StoredJob};
 pub use peer::Peer;
 // The types of others that the settings are made of.
 pub use secrecy::SecretString;

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::config::{AuthConfig, ExtractConfig, SourceConfig};
 use crate::error::BoxError;
-use crate::job::{ExportRequest, JobRecord, JobStore};
+use crate::job::{Claiming, ExportRequest, JobClaim, JobRecord, JobStore, StoredJob};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -234,46 +234,72 @@ pub(crate) fn request() -> ExportRequest {
     }
 }
 
-/// Keeps at most one job, and says what was done to it.
+/// Keeps what was stored last, and says what was done to it.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
-    pub(crate) kept: Mutex<Option<JobRecord>>,
+    pub(crate) kept: Mutex<Option<StoredJob>>,
     pub(crate) log: Mutex<Vec<String>>,
+    /// Whether claims find that the request is not wanted any more.
+    pub(crate) is_unwanted: bool,
 }
 
 impl MemoryStore {
     pub(crate) fn with(record: JobRecord) -> Self {
+        Self::with_stored(StoredJob::Started(record))
+    }
+
+    pub(crate) fn with_stored(stored: StoredJob) -> Self {
         Self {
-            kept: Mutex::new(Some(record)),
-            log: Mutex::default(),
+            kept: Mutex::new(Some(stored)),
+            ..Self::default()
         }
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
+
+    fn say(&self, what: String) {
+        self.log.lock().unwrap().push(what);
+    }
 }
 
 #[async_trait]
 impl JobStore for MemoryStore {
-    async fn find(&self, _: &ExportRequest) -> Result<Option<JobRecord>, BoxError> {
-        Ok(self.kept.lock().unwrap().clone())
+    async fn find(&self, request: &ExportRequest) -> Result<Option<StoredJob>, BoxError> {
+        let kept = self.kept.lock().unwrap().clone();
+        Ok(kept.filter(|kept| match kept {
+            StoredJob::Claimed { claim, .. } => claim.request == *request,
+            StoredJob::Started(record) => record.request == *request,
+        }))
+    }
+
+    async fn claim(&self, claim: &JobClaim) -> Result<Claiming, BoxError> {
+        if self.is_unwanted {
+            return Ok(Claiming::Unwanted);
+        }
+        self.say(format!("claim {}", claim.generation));
+        *self.kept.lock().unwrap() = Some(StoredJob::Claimed {
+            claim: claim.clone(),
+            is_abandoned: false,
+        });
+        Ok(Claiming::Ours)
+    }
+
+    async fn release(&self, claim: &JobClaim) -> Result<(), BoxError> {
+        self.say(format!("release {}", claim.generation));
+        *self.kept.lock().unwrap() = None;
+        Ok(())
     }
 
     async fn save(&self, record: &JobRecord) -> Result<(), BoxError> {
-        self.log
-            .lock()
-            .unwrap()
-            .push(format!("save {}", record.job_id));
-        *self.kept.lock().unwrap() = Some(record.clone());
+        self.say(format!("save {}", record.job_id));
+        *self.kept.lock().unwrap() = Some(StoredJob::Started(record.clone()));
         Ok(())
     }
 
     async fn forget(&self, record: &JobRecord) -> Result<(), BoxError> {
-        self.log
-            .lock()
-            .unwrap()
-            .push(format!("forget {}", record.job_id));
+        self.say(format!("forget {}", record.job_id));
         *self.kept.lock().unwrap() = None;
         Ok(())
     }

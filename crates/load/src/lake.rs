@@ -149,6 +149,27 @@ impl Lake {
         self.store.read_folder(&location::strays(key)).await
     }
 
+    /// Stores the record of a job in flight if there is none of its id; whether this one is stored now, rather than
+    /// another.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or does not tell whether it was.
+    pub async fn create_job(
+        &self,
+        app_id: &AppId,
+        id: &str,
+        json: Bytes,
+    ) -> Result<bool, LoadError> {
+        let path = location::job(app_id, id);
+        let Err(error) = self.store.create(&path, json.clone()).await else {
+            return Ok(true);
+        };
+        match self.store.read(&path).await? {
+            Some(found) => Ok(found == json),
+            None => Err(LoadError::store("create", &path)(error)),
+        }
+    }
+
     /// Stores the record of a job in flight, in place of an older one of the same id.
     ///
     /// # Errors

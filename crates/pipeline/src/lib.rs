@@ -24,6 +24,8 @@ pub mod plan;
 mod prediction;
 // `plan`: what a run would ask for, shared out.
 pub mod work_list;
+// Which process holds a claim.
+mod holder;
 // What the lake knows: partitions committed, jobs in flight.
 mod state;
 // How `run.memory` is shared out.

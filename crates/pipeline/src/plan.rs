@@ -49,6 +49,8 @@ pub enum Reason {
     Broken,
     /// It is to be read whatever holds.
     Forced,
+    /// It is settled, but the job of its window runs at the source, and brings partitions that are due.
+    InFlight,
 }
 
 impl Reason {
@@ -60,6 +62,7 @@ impl Reason {
             Self::Partial => "partial",
             Self::Broken => "broken",
             Self::Forced => "forced",
+            Self::InFlight => "in_flight",
         }
     }
 }
@@ -184,17 +187,24 @@ pub fn looked_at(range: &Window, window: &WindowConfig, grain: Grain) -> Window 
 
 /// Plans the windows: partitions of `range` and of the lookback before it that are due, next to one another, as many
 /// as fit `window.size`.
+///
+/// Windows of `in_flight` that bring something due are planned as they are: a job that runs for one, or is about to, is
+/// taken up for the same window only. What of such a window was committed before its run was killed is read once more,
+/// and found unchanged.
 pub fn plan(
     app_id: &AppId,
     range: &Window,
     request: &RunRequest,
     committed: &BTreeMap<PartitionKey, Committed>,
+    in_flight: &[Window],
     config: &PipelineConfig,
     now: DateTime<Utc>,
 ) -> Plan {
     let grain = config.lake.grain;
+    let looked_at = looked_at(range, &config.window, grain);
     let mut plan = Plan::default();
-    for slot in looked_at(range, &config.window, grain).slots(grain) {
+    let mut due = BTreeMap::new();
+    for slot in looked_at.slots(grain) {
         let key = PartitionKey::new(app_id.clone(), slot, grain);
         let is_forced = request.force && range.contains(slot);
         let Some(reason) = reason(committed.get(&key), is_forced) else {
@@ -206,12 +216,62 @@ pub fn plan(
             has_ended(&key, config, now)
         };
         if is_due {
-            plan.push(key, reason, config.window.size);
+            due.insert(slot, (key, reason));
         } else {
             plan.not_due.push(key);
         }
     }
+    for window in kept(in_flight, &looked_at, grain) {
+        let is_due = |slot: DateTime<Utc>| due.contains_key(&slot);
+        let has_ended =
+            |slot| has_ended(&PartitionKey::new(app_id.clone(), slot, grain), config, now);
+        let is_whole = window
+            .slots(grain)
+            .all(|slot| is_due(slot) || has_ended(slot));
+        if !is_whole || !window.slots(grain).any(is_due) {
+            continue;
+        }
+        let partitions = window.slots(grain).map(|slot| {
+            let in_flight = || {
+                (
+                    PartitionKey::new(app_id.clone(), slot, grain),
+                    Reason::InFlight,
+                )
+            };
+            due.remove(&slot).unwrap_or_else(in_flight)
+        });
+        plan.windows.push(PlannedWindow {
+            partitions: partitions.collect(),
+            window,
+        });
+    }
+    let kept = plan.windows.len();
+    for (key, reason) in due.into_values() {
+        plan.push(key, reason, config.window.size, kept);
+    }
+    plan.windows.sort_by_key(|planned| planned.window.start());
     plan
+}
+
+/// The windows of `in_flight` that lie in `looked_at` and do not overlap, the largest of those that do.
+fn kept(in_flight: &[Window], looked_at: &Window, grain: Grain) -> Vec<Window> {
+    let is_whole = |window: &&Window| {
+        let are_ends = [window.start(), window.end()]
+            .iter()
+            .all(|end| grain.floor(*end) == *end);
+        are_ends && looked_at.start() <= window.start() && window.end() <= looked_at.end()
+    };
+    let mut windows: Vec<Window> = in_flight.iter().filter(is_whole).copied().collect();
+    windows.sort_by_key(|window| (std::cmp::Reverse(window.duration()), window.start()));
+    let mut kept: Vec<Window> = Vec::new();
+    for window in windows {
+        let overlaps =
+            |other: &Window| window.start() < other.end() && other.start() < window.end();
+        if !kept.iter().any(overlaps) {
+            kept.push(window);
+        }
+    }
+    kept
 }
 
 /// Whether a partition ended at least `window.lag` ago.
@@ -232,9 +292,10 @@ fn reason(committed: Option<&Committed>, is_forced: bool) -> Option<Reason> {
 }
 
 impl Plan {
-    fn push(&mut self, key: PartitionKey, reason: Reason, size: Duration) {
+    /// Adds a partition to the last window, unless that is one of the first `kept`, or would be too large.
+    fn push(&mut self, key: PartitionKey, reason: Reason, size: Duration, kept: usize) {
         let slot = key.window();
-        if let Some(last) = self.windows.last_mut()
+        if let Some(last) = self.windows[kept..].last_mut()
             && last.window.end() == slot.start()
             && slot.end() - last.window.start() <= to_delta(size)
         {
@@ -333,7 +394,7 @@ mod tests {
                 force,
                 ..RunRequest::default()
             };
-            plan(&app_id, range, &request, &committed, &config, at(now))
+            plan(&app_id, range, &request, &committed, &[], &config, at(now))
         };
         let due = plan(&range, false, "2025-06-07T00:59:59");
         assert_eq!(
@@ -363,6 +424,62 @@ mod tests {
     }
 
     #[test]
+    fn windows_whose_job_is_in_flight_stay_as_they_are() {
+        let config = config(&[("window", "2d"), ("lookback", "0s")]);
+        let committed = BTreeMap::from([
+            (key("2025-06-03"), FINAL),
+            (key("2025-06-06"), FINAL),
+            (key("2025-06-07"), FINAL),
+        ]);
+        let app_id = AppId::try_new("st-1").unwrap();
+        let range = window("2025-06-01", "2025-06-09");
+        let plan = |in_flight: &[Window]| {
+            let (request, now) = (RunRequest::default(), at("2025-06-20"));
+            let plan = plan(
+                &app_id, &range, &request, &committed, in_flight, &config, now,
+            );
+            planned(&plan)
+                .iter()
+                .map(|line| line.replace("T00:00:00.000Z", "").replace("2025-06-", ""))
+                .collect::<Vec<_>>()
+        };
+        let cut = [
+            "01/03 uncommitted,uncommitted",
+            "04/06 uncommitted,uncommitted",
+            "08/09 uncommitted",
+        ];
+        assert_eq!(plan(&[]), cut);
+        assert_eq!(
+            plan(&[window("2025-06-02", "2025-06-05")]),
+            [
+                "01/02 uncommitted",
+                "02/05 uncommitted,in_flight,uncommitted",
+                "05/06 uncommitted",
+                "08/09 uncommitted",
+            ]
+        );
+        // Nothing due in it, beyond the range, no whole partitions: of no use.
+        for other in [
+            window("2025-06-06", "2025-06-08"),
+            window("2025-05-31", "2025-06-03"),
+            window("2025-06-01", "2025-06-01T12:00:00"),
+        ] {
+            assert_eq!(plan(&[other]), cut, "{other}");
+        }
+        // Of two that overlap, the larger one.
+        let overlapping = [
+            window("2025-06-01", "2025-06-03"),
+            window("2025-06-01", "2025-06-04"),
+            window("2025-06-08", "2025-06-09"),
+        ];
+        assert_eq!(
+            plan(&overlapping)[0],
+            "01/04 uncommitted,uncommitted,in_flight"
+        );
+        assert_eq!(plan(&overlapping).len(), 3);
+    }
+
+    #[test]
     fn open_partitions_are_read_when_asked_for_and_future_ones_never() {
         let config = config(&[]);
         let request = RunRequest {
@@ -384,6 +501,7 @@ mod tests {
             &window("2025-06-04", "2025-06-09"),
             &request,
             &committed,
+            &[],
             &config,
             now,
         );

@@ -3,13 +3,14 @@
 //! Windows are in flight together; one that fails does not stop the others. Nothing of a window is committed before
 //! its books balance.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use answerlake_extract::{
     ExportClient, ExtractConfig, ExtractError, FinishedJob, JobObserver, JobStore, SourceConfig,
 };
-use answerlake_load::OnCommitted;
-use answerlake_model::{JobBooks, PartitionKey, Window};
+use answerlake_load::{OnCommitted, PartitionSummary};
+use answerlake_model::{JobBooks, PartitionBooks, PartitionKey, Window};
 use answerlake_transform::AppAssignment;
 use chrono::{DateTime, SubsecRound, Utc};
 use futures::{StreamExt, stream};
@@ -23,7 +24,7 @@ use crate::plan::{Plan, PlannedWindow, RunRequest, looked_at, plan, to_delta};
 use crate::progress::WindowProgress;
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
-use crate::state::{LakeJobs, committed};
+use crate::state::{LakeJobs, Wanted, clear_jobs, committed, in_flight};
 use crate::workbench::{CommitAs, PartitionOutcome, RunContext, Workbench};
 
 /// Fragments that wait, downloaded, for the one being read.
@@ -52,11 +53,14 @@ pub async fn run(
         .lake
         .states(app_id, &looked_at, config.lake.grain)
         .await?;
+    clear_jobs(&bench.lake, app_id, context.now, config.jobs.max_age).await;
+    let in_flight = in_flight(&bench.lake, app_id, config, context.now).await?;
     let Plan { windows, not_due } = plan(
         app_id,
         &range,
         request,
         &committed(&states),
+        &in_flight,
         config,
         context.now,
     );
@@ -66,11 +70,8 @@ pub async fn run(
     for key in &not_due {
         tally.add(key, PartitionReport::new(key, PartitionState::NotDue));
     }
-    LakeJobs(bench.lake.clone())
-        .clear(app_id, context.now, config.jobs.max_age)
-        .await;
     let notes = FailureNotes::open(&bench.lake, app_id, &context.run_id).await;
-    let (bench, client, notes) = (&bench, &client, &notes);
+    let (bench, client, notes, states) = (&bench, &client, &notes, &states);
     context.progress.plan(windows.len());
     let runs = windows.iter().map(|planned| async move {
         let progress = context.progress.begin(Some(planned.window));
@@ -79,6 +80,7 @@ pub async fn run(
             client: client.observed_by(Arc::clone(&progress) as Arc<dyn JobObserver>),
             source: &extract.source,
             planned,
+            states,
             is_forced: request.force,
             progress: &progress,
         };
@@ -103,7 +105,8 @@ pub async fn run(
 
 /// What came of a window.
 pub(crate) struct WindowOutcome {
-    books: JobBooks,
+    /// The books of its job; absent where another run had brought it meanwhile.
+    books: Option<JobBooks>,
     pub(crate) partitions: Vec<(PartitionKey, PartitionOutcome)>,
 }
 
@@ -113,19 +116,28 @@ struct WindowRun<'r> {
     client: ExportClient,
     source: &'r SourceConfig,
     planned: &'r PlannedWindow,
+    /// What was committed when it was planned.
+    states: &'r BTreeMap<PartitionKey, PartitionSummary>,
     is_forced: bool,
     progress: &'r Arc<WindowProgress>,
 }
 
 impl WindowRun<'_> {
     async fn run(&self) -> Result<WindowOutcome, PipelineError> {
-        let jobs = LakeJobs(self.bench.lake.clone());
+        let wanted = Wanted {
+            partitions: &self.planned.partitions,
+            seen: self.states,
+        };
+        let jobs = LakeJobs::new(&self.bench.lake, &self.bench.context.run_id, wanted);
         let mut exports = 1;
         let (job, assembled, books) = loop {
-            let job = self
-                .until_stopped(async { Ok(self.export(&jobs).await?) })
+            let exported = self
+                .until_stopped(async { Ok(self.export(&jobs).await?) }, jobs.settle())
                 .await?;
-            match self.until_stopped(self.assemble(&job)).await {
+            let Some(job) = exported else {
+                return self.brought_by_another().await;
+            };
+            match self.until_stopped(self.assemble(&job), async {}).await {
                 // A source that repeats records while it pages through them may have skipped others.
                 Ok((_, books)) if books.duplicates > 0 && exports < EXPORTS => {
                     tracing::warn!(window = %self.planned.window, duplicates = books.duplicates, "exported again");
@@ -164,7 +176,33 @@ impl WindowRun<'_> {
         Ok(outcome)
     }
 
-    async fn forget(&self, jobs: &LakeJobs, job: &FinishedJob) -> Result<(), PipelineError> {
+    /// What the partitions hold that another run has committed since they were planned.
+    async fn brought_by_another(&self) -> Result<WindowOutcome, PipelineError> {
+        tracing::info!(window = %self.planned.window, "another run has brought it meanwhile");
+        let mut partitions = Vec::new();
+        for (key, _) in &self.planned.partitions {
+            let Some(state) = self.bench.lake.state(key).await? else {
+                continue;
+            };
+            let report = PartitionReport {
+                revision: Some(state.revision),
+                provisional: Some(state.manifest.provisional),
+                rows: Some(state.manifest.rows()),
+                ..PartitionReport::new(key, PartitionState::Unchanged)
+            };
+            let outcome = PartitionOutcome {
+                books: PartitionBooks::default(),
+                committed: Ok((report, 0)),
+            };
+            partitions.push((key.clone(), outcome));
+        }
+        Ok(WindowOutcome {
+            books: None,
+            partitions,
+        })
+    }
+
+    async fn forget(&self, jobs: &LakeJobs<'_>, job: &FinishedJob) -> Result<(), PipelineError> {
         let forgotten = jobs.forget(&job.record).await;
         forgotten.map_err(|source| {
             ExtractError::JobStore {
@@ -175,24 +213,31 @@ impl WindowRun<'_> {
         })
     }
 
-    /// Gives up on `work` when the run is to stop. What it leaves, the next run takes up or clears.
+    /// Gives up on `work` when the run is to stop, once it may be: while `settled` is awaited it still goes on. What it
+    /// leaves, the next run takes up or clears.
     async fn until_stopped<T>(
         &self,
         work: impl Future<Output = Result<T, PipelineError>>,
+        settled: impl Future<Output = ()>,
     ) -> Result<T, PipelineError> {
+        let stopped = async {
+            self.bench.context.stop.cancelled().await;
+            settled.await;
+        };
         tokio::select! {
             biased;
-            () = self.bench.context.stop.cancelled() => Err(PipelineError::Stopped),
+            () = stopped => Err(PipelineError::Stopped),
             done = work => done,
         }
     }
 
-    async fn export(&self, jobs: &LakeJobs) -> Result<FinishedJob, ExtractError> {
+    /// The finished job of the window; `None` where another run has brought it meanwhile.
+    async fn export(&self, jobs: &LakeJobs<'_>) -> Result<Option<FinishedJob>, ExtractError> {
         let range = self.asked_range();
-        let job = self
-            .client
-            .run_job(&self.source.request(range), jobs)
-            .await?;
+        let request = self.source.request(range);
+        let Some(job) = self.client.run_job(&request, jobs).await? else {
+            return Ok(None);
+        };
         tracing::info!(
             window = %self.planned.window,
             job_id = %job.record.job_id,
@@ -201,7 +246,7 @@ impl WindowRun<'_> {
             taken_up = job.taken_up,
             "export finished"
         );
-        Ok(job)
+        Ok(Some(job))
     }
 
     /// The window with its margin, as it is asked for: nothing of the future. So a job of an open window is taken up by
@@ -296,7 +341,10 @@ impl WindowRun<'_> {
             .bench
             .commit_all(assembled, &books, commit_as, self.progress)
             .await?;
-        Ok(WindowOutcome { books, partitions })
+        Ok(WindowOutcome {
+            books: Some(books),
+            partitions,
+        })
     }
 }
 
@@ -341,7 +389,9 @@ impl Tally {
                 return;
             }
         };
-        self.add_job(&books);
+        if let Some(books) = &books {
+            self.add_job(books);
+        }
         for (key, outcome) in partitions {
             self.add_partition(&key, outcome);
         }

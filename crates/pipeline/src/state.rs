@@ -3,14 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use answerlake_extract::{BoxError, ExportRequest, JobRecord, JobStore};
-use answerlake_load::{Lake, PartitionSummary};
-use answerlake_model::{AppId, PartitionKey};
+use answerlake_extract::{
+    BoxError, Claiming, ExportRequest, JobClaim, JobRecord, JobStore, StoredJob,
+};
+use answerlake_load::{Lake, LoadError, PartitionSummary};
+use answerlake_model::{AppId, PartitionKey, RunId, Window};
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use uuid::Uuid;
 
+use crate::config::PipelineConfig;
 use crate::error::chain;
-use crate::plan::{Committed, to_delta};
+use crate::holder::Holder;
+use crate::plan::{Committed, Reason, to_delta};
+
+/// How old a claim without a job may be for its window to be planned as it is.
+const CLAIM_WITHOUT_JOB: TimeDelta = TimeDelta::minutes(10);
+
+/// How long a run that stops waits for the answer to the POST that it has sent.
+const POST_UNDER_WAY: Duration = Duration::from_secs(3);
 
 /// What the plan must know of the partitions' states.
 pub(crate) fn committed(
@@ -28,83 +41,257 @@ pub(crate) fn committed(
 }
 
 /// Keeps the jobs in flight in the lake, so that any machine can take them up.
-#[derive(Debug, Clone)]
-pub(crate) struct LakeJobs(pub(crate) Lake);
+#[derive(Debug)]
+pub(crate) struct LakeJobs<'r> {
+    lake: &'r Lake,
+    run_id: &'r RunId,
+    /// Who wants them, and whether anybody still does.
+    wanted: Wanted<'r>,
+    /// The claim whose job is being started.
+    open_claim: watch::Sender<Option<JobClaim>>,
+}
 
-impl LakeJobs {
-    /// Forgets jobs of the app that are too old to be taken up: of a window that no run asks for any more, such as one
-    /// that was open then, nobody else would. A job that cannot be forgotten does no harm.
-    pub(crate) async fn clear(&self, app_id: &AppId, now: DateTime<Utc>, max_age: Duration) {
-        let stored = match self.0.jobs(app_id).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "stored jobs cannot be read");
-                return;
-            }
-        };
-        for (name, json) in stored {
-            let is_too_old = serde_json::from_slice::<JobRecord>(&json)
-                .is_ok_and(|record| now - record.posted_at > to_delta(max_age));
-            if is_too_old && let Err(error) = self.0.delete_job(app_id, &name).await {
-                tracing::warn!(
-                    job = name,
-                    error = chain(&error),
-                    "a stored job that is too old stays"
-                );
-            }
+/// For whom a job is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'r> {
+    /// The partitions that it is to bring.
+    pub(crate) partitions: &'r [(PartitionKey, Reason)],
+    /// What was committed of them when that was decided.
+    pub(crate) seen: &'r BTreeMap<PartitionKey, PartitionSummary>,
+}
+
+/// A claim or a job, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    /// Told apart by it, and by nothing else, are claims of the same request at the same time.
+    #[serde(default)]
+    id: String,
+    run_id: Option<RunId>,
+    holder: Option<Holder>,
+    #[serde(flatten)]
+    what: Claimed,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Claimed {
+    // The more telling one first: serde takes the first that fits.
+    Started(JobRecord),
+    Claimed(JobClaim),
+}
+
+impl Stored {
+    fn into_job(self) -> StoredJob {
+        match self.what {
+            Claimed::Started(record) => StoredJob::Started(record),
+            Claimed::Claimed(claim) => StoredJob::Claimed {
+                claim,
+                is_abandoned: self.holder.is_some_and(|holder| holder.is_gone()),
+            },
         }
     }
 }
 
-/// What a job's object is called: one a request, so that a new job takes the place of the old.
-fn name(request: &ExportRequest) -> String {
+/// What is stored of all requests of an app, by name. What cannot be read is left out: the job it named is lost to us,
+/// no more, and its window is exported anew.
+async fn stored_jobs(lake: &Lake, app_id: &AppId) -> Result<Vec<(String, StoredJob)>, LoadError> {
+    let mut jobs = Vec::new();
+    for (name, json) in lake.jobs(app_id).await? {
+        match serde_json::from_slice::<Stored>(&json) {
+            Ok(stored) => jobs.push((name, stored.into_job())),
+            Err(error) => tracing::warn!(job = name, %error, "a stored job cannot be read"),
+        }
+    }
+    Ok(jobs)
+}
+
+/// The windows of an app that are under way with these settings: whose job is stored, or is being started.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub(crate) async fn in_flight(
+    lake: &Lake,
+    app_id: &AppId,
+    config: &PipelineConfig,
+    now: DateTime<Utc>,
+) -> Result<Vec<Window>, LoadError> {
+    let (margin, max_age) = (
+        to_delta(config.window.margin),
+        to_delta(config.jobs.max_age),
+    );
+    let mut windows = Vec::new();
+    for (_, job) in stored_jobs(lake, app_id).await? {
+        let request = match job {
+            StoredJob::Started(record) if now - record.posted_at < max_age => record.request,
+            StoredJob::Claimed {
+                claim,
+                is_abandoned: false,
+            } if now - claim.claimed_at < CLAIM_WITHOUT_JOB => claim.request,
+            _ => continue,
+        };
+        let range = request.range;
+        let window = Window::try_new(range.start() + margin, range.end() - margin);
+        windows.extend(window.ok().filter(|_| request.event == config.event));
+    }
+    Ok(windows)
+}
+
+/// Forgets jobs and claims of the app that are too old to be taken up: of a window that no run asks for any more, such
+/// as one that was open then, nobody else would. One that cannot be forgotten does no harm.
+pub(crate) async fn clear_jobs(lake: &Lake, app_id: &AppId, now: DateTime<Utc>, max_age: Duration) {
+    let stored = match stored_jobs(lake, app_id).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "stored jobs cannot be read");
+            return;
+        }
+    };
+    for (name, job) in stored {
+        let since = match &job {
+            StoredJob::Started(record) => record.posted_at,
+            StoredJob::Claimed { claim, .. } => claim.claimed_at,
+        };
+        if now - since > to_delta(max_age)
+            && let Err(error) = lake.delete_job(app_id, &name).await
+        {
+            tracing::warn!(
+                job = name,
+                error = chain(&error),
+                "a stored job that is too old stays"
+            );
+        }
+    }
+}
+
+/// What the object of a claim is called, and of the job that came of it.
+fn name_of(request: &ExportRequest, generation: u32) -> String {
     let event = request
         .event
         .map_or("all", answerlake_extract::EventFilter::name);
-    let compact =
-        |time: chrono::DateTime<chrono::Utc>| time.format("%Y%m%dT%H%M%S%.3fZ").to_string();
-    format!(
-        "{}-{}-{event}",
-        compact(request.range.start()),
-        compact(request.range.end())
-    )
+    let compact = |time: DateTime<Utc>| time.format("%Y%m%dT%H%M%S%.3fZ").to_string();
+    let (start, end) = (compact(request.range.start()), compact(request.range.end()));
+    format!("{start}-{end}-{event}-{generation}")
 }
 
-#[async_trait]
-impl JobStore for LakeJobs {
-    async fn find(&self, request: &ExportRequest) -> Result<Option<JobRecord>, BoxError> {
-        let name = name(request);
-        let stored = self.0.jobs(&request.app_id).await?;
-        let Some((_, json)) = stored.into_iter().find(|(stored, _)| *stored == name) else {
-            return Ok(None);
-        };
-        match serde_json::from_slice::<JobRecord>(&json) {
-            Ok(record) => Ok((record.request == *request).then_some(record)),
-            Err(error) => {
-                // The job it named is lost to us, no more: the window is exported anew.
-                tracing::warn!(job = name, %error, "a stored job cannot be read");
-                Ok(None)
-            }
+impl<'r> LakeJobs<'r> {
+    pub(crate) fn new(lake: &'r Lake, run_id: &'r RunId, wanted: Wanted<'r>) -> Self {
+        Self {
+            lake,
+            run_id,
+            wanted,
+            open_claim: watch::Sender::new(None),
         }
     }
 
+    /// Waits until no job is being started, as long as that is to be hoped for; then the claim is given up.
+    pub(crate) async fn settle(&self) {
+        let mut claims = self.open_claim.subscribe();
+        let settled = claims.wait_for(Option::is_none);
+        let is_settled = tokio::time::timeout(POST_UNDER_WAY, settled).await.is_ok();
+        let claim = self.open_claim.borrow().clone();
+        if let Some(claim) = claim.filter(|_| !is_settled)
+            && let Err(error) = self.release(&claim).await
+        {
+            tracing::warn!(range = %claim.request.range, %error, "a claim stays that will come to nothing");
+        }
+    }
+
+    /// Everything stored of a request: generation and what it is, oldest first.
+    async fn all_of(&self, request: &ExportRequest) -> Result<Vec<(u32, StoredJob)>, BoxError> {
+        let mut found = Vec::new();
+        for (name, job) in stored_jobs(self.lake, &request.app_id).await? {
+            let (generation, asked) = match &job {
+                StoredJob::Started(record) => (record.generation, &record.request),
+                StoredJob::Claimed { claim, .. } => (claim.generation, &claim.request),
+            };
+            if name == name_of(request, generation) && asked == request {
+                found.push((generation, job));
+            }
+        }
+        found.sort_by_key(|(generation, _)| *generation);
+        Ok(found)
+    }
+
+    fn stored(&self, what: Claimed) -> Result<Vec<u8>, BoxError> {
+        let stored = Stored {
+            id: Uuid::new_v4().to_string(),
+            run_id: Some(self.run_id.clone()),
+            holder: Holder::this(),
+            what,
+        };
+        Ok(serde_json::to_vec(&stored)?)
+    }
+
+    /// Whether another run has brought all of it since it was planned.
+    async fn was_brought(&self) -> Result<bool, LoadError> {
+        let Wanted { partitions, seen } = self.wanted;
+        for (key, reason) in partitions {
+            if *reason == Reason::Forced {
+                return Ok(false);
+            }
+            let before = seen.get(key).map(|summary| summary.revision);
+            let state = self.lake.state(key).await?;
+            let is_newer = state.is_some_and(|state| {
+                Some(state.revision) > before && !state.is_broken() && !state.manifest.partial
+            });
+            if !is_newer {
+                return Ok(false);
+            }
+        }
+        Ok(!partitions.is_empty())
+    }
+}
+
+#[async_trait]
+impl JobStore for LakeJobs<'_> {
+    async fn find(&self, request: &ExportRequest) -> Result<Option<StoredJob>, BoxError> {
+        Ok(self.all_of(request).await?.pop().map(|(_, job)| job))
+    }
+
+    async fn claim(&self, claim: &JobClaim) -> Result<Claiming, BoxError> {
+        let (request, generation) = (&claim.request, claim.generation);
+        let json = self.stored(Claimed::Claimed(claim.clone()))?;
+        let (app_id, name) = (&request.app_id, name_of(request, generation));
+        if !self.lake.create_job(app_id, &name, json.into()).await? {
+            return Ok(Claiming::Theirs);
+        }
+        // Who finishes commits first and forgets its job then: where the claim stands, what was committed shows.
+        if self.was_brought().await? {
+            self.release(claim).await?;
+            return Ok(Claiming::Unwanted);
+        }
+        self.open_claim.send_replace(Some(claim.clone()));
+        Ok(Claiming::Ours)
+    }
+
+    async fn release(&self, claim: &JobClaim) -> Result<(), BoxError> {
+        self.open_claim.send_replace(None);
+        let name = name_of(&claim.request, claim.generation);
+        Ok(self.lake.delete_job(&claim.request.app_id, &name).await?)
+    }
+
     async fn save(&self, record: &JobRecord) -> Result<(), BoxError> {
-        let json = serde_json::to_vec(record)?;
-        let (lake, request) = (self.0.clone(), record.request.clone());
-        // On a task of its own, so that it is done even where the run stops just now: a job that runs at the source and
-        // is not stored would be exported once more.
-        let stored = tokio::spawn(async move {
-            lake.put_job(&request.app_id, &name(&request), json.into())
-                .await
-        });
-        Ok(stored.await??)
+        let json = self.stored(Claimed::Started(record.clone()))?;
+        let name = name_of(&record.request, record.generation);
+        let saved = self
+            .lake
+            .put_job(&record.request.app_id, &name, json.into())
+            .await;
+        self.open_claim.send_replace(None);
+        Ok(saved?)
     }
 
     async fn forget(&self, record: &JobRecord) -> Result<(), BoxError> {
-        Ok(self
-            .0
-            .delete_job(&record.request.app_id, &name(&record.request))
-            .await?)
+        for (generation, job) in self.all_of(&record.request).await? {
+            // Of the same generation, it may be what another run has stored since.
+            let is_it =
+                matches!(&job, StoredJob::Started(stored) if stored.job_id == record.job_id);
+            if is_it || generation < record.generation {
+                let name = name_of(&record.request, generation);
+                self.lake.delete_job(&record.request.app_id, &name).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,58 +299,176 @@ impl JobStore for LakeJobs {
 mod tests {
     use answerlake_extract::EventFilter;
     use answerlake_load::LakeStore;
-    use answerlake_model::{AppId, JobId, Window};
+    use answerlake_model::{Grain, JobId, Window};
 
     use super::*;
 
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn request(end: &str, event: Option<EventFilter>) -> ExportRequest {
+        let range = Window::try_new(
+            "2025-06-27T23:59:59Z".parse().unwrap(),
+            end.parse().unwrap(),
+        );
+        ExportRequest {
+            app_id: AppId::try_new("st-1").unwrap(),
+            range: range.unwrap(),
+            event,
+        }
+    }
+
+    fn asked() -> ExportRequest {
+        request("2025-06-29T00:00:01Z", None)
+    }
+
+    fn claim(generation: u32) -> JobClaim {
+        JobClaim {
+            request: asked(),
+            generation,
+            claimed_at: "2025-06-30T00:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn record(id: &str, generation: u32) -> JobRecord {
+        JobRecord {
+            job_id: JobId::try_new(id).unwrap(),
+            request: asked(),
+            posted_at: "2025-06-30T00:00:00Z".parse().unwrap(),
+            generation,
+        }
+    }
+
+    /// The window of [`asked`], with its margin of a second.
+    fn day() -> Window {
+        let range = asked().range;
+        let second = TimeDelta::seconds(1);
+        Window::try_new(range.start() + second, range.end() - second).unwrap()
+    }
+
+    async fn windows(lake: &Lake, now: DateTime<Utc>) -> Vec<Window> {
+        let lake_only = crate::config::Override {
+            setting: crate::config::Setting::ALL
+                .iter()
+                .find(|setting| setting.flag == "lake")
+                .unwrap(),
+            value: "memory://".to_owned(),
+            origin: String::new(),
+        };
+        let config = PipelineConfig::load(None, &[lake_only]).unwrap();
+        in_flight(lake, &asked().app_id, &config, now)
+            .await
+            .unwrap()
+    }
+
+    async fn lake() -> Lake {
+        Lake::new(LakeStore::open("memory://").await.unwrap())
+    }
+
+    const NOTHING: Wanted<'static> = Wanted {
+        partitions: &[],
+        seen: &BTreeMap::new(),
+    };
+
     #[tokio::test]
     async fn a_job_is_found_by_its_request_alone() {
-        let jobs = LakeJobs(Lake::new(LakeStore::open("memory://").await.unwrap()));
-        let request = |end: &str, event| ExportRequest {
-            app_id: AppId::try_new("st-1").unwrap(),
-            range: Window::try_new(
-                "2025-06-27T23:59:59Z".parse().unwrap(),
-                end.parse().unwrap(),
-            )
-            .unwrap(),
-            event,
-        };
-        let asked = request("2025-06-29T00:00:01Z", None);
-        let record = |id| JobRecord {
-            job_id: JobId::try_new(id).unwrap(),
-            request: asked.clone(),
-            posted_at: "2025-06-30T00:00:00Z".parse().unwrap(),
-        };
-        assert_eq!(jobs.find(&asked).await.unwrap(), None);
-        jobs.save(&record("fj-1")).await.unwrap();
-        jobs.save(&record("fj-2")).await.unwrap();
-        assert_eq!(jobs.find(&asked).await.unwrap(), Some(record("fj-2")));
+        let (lake, run_id) = (lake().await, RunId::try_new("r-1").unwrap());
+        let jobs = LakeJobs::new(&lake, &run_id, NOTHING);
+        let started = |record| Some(StoredJob::Started(record));
+        assert_eq!(jobs.find(&asked()).await.unwrap(), None);
+        jobs.save(&record("fj-1", 1)).await.unwrap();
+        jobs.save(&record("fj-2", 1)).await.unwrap();
         assert_eq!(
-            jobs.find(&request("2025-06-30T00:00:01Z", None))
-                .await
-                .unwrap(),
-            None
+            jobs.find(&asked()).await.unwrap(),
+            started(record("fj-2", 1))
         );
+        for other in [
+            request("2025-06-30T00:00:01Z", None),
+            request("2025-06-29T00:00:01Z", Some(EventFilter::ThumbsUp)),
+        ] {
+            assert_eq!(jobs.find(&other).await.unwrap(), None);
+        }
+        let (app_id, posted_at) = (asked().app_id, record("fj-2", 1).posted_at);
+        clear_jobs(&lake, &app_id, posted_at + DAY, DAY).await;
+        let second = TimeDelta::seconds(1);
+        assert_eq!(windows(&lake, posted_at + DAY - second).await, [day()]);
+        assert_eq!(windows(&lake, posted_at + DAY).await, []);
         assert_eq!(
-            jobs.find(&request(
-                "2025-06-29T00:00:01Z",
-                Some(EventFilter::ThumbsUp)
-            ))
-            .await
-            .unwrap(),
-            None
+            jobs.find(&asked()).await.unwrap(),
+            started(record("fj-2", 1))
         );
-        let app_id = &asked.app_id;
-        let day = Duration::from_secs(24 * 60 * 60);
-        let posted_at = record("fj-2").posted_at;
-        jobs.clear(app_id, posted_at + day, day).await;
-        assert_eq!(jobs.find(&asked).await.unwrap(), Some(record("fj-2")));
-        jobs.clear(app_id, posted_at + day + Duration::from_secs(1), day)
-            .await;
-        assert_eq!(jobs.find(&asked).await.unwrap(), None);
+        clear_jobs(&lake, &app_id, posted_at + DAY + second, DAY).await;
+        assert_eq!(jobs.find(&asked()).await.unwrap(), None);
 
-        jobs.save(&record("fj-3")).await.unwrap();
-        jobs.forget(&record("fj-3")).await.unwrap();
-        assert_eq!(jobs.find(&asked).await.unwrap(), None);
+        jobs.save(&record("fj-3", 1)).await.unwrap();
+        jobs.forget(&record("fj-3", 1)).await.unwrap();
+        assert_eq!(jobs.find(&asked()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn of_two_that_claim_one_does_and_the_newest_generation_counts() {
+        let (lake, run_id) = (lake().await, RunId::try_new("r-1").unwrap());
+        let one = LakeJobs::new(&lake, &run_id, NOTHING);
+        let other = LakeJobs::new(&lake, &run_id, NOTHING);
+        assert_eq!(one.claim(&claim(1)).await.unwrap(), Claiming::Ours);
+        assert_eq!(other.claim(&claim(1)).await.unwrap(), Claiming::Theirs);
+        let Some(StoredJob::Claimed {
+            claim: found,
+            is_abandoned: false,
+        }) = other.find(&asked()).await.unwrap()
+        else {
+            panic!("the claim stands");
+        };
+        assert_eq!(found, claim(1));
+        let (app_id, at) = (asked().app_id, claim(1).claimed_at);
+        let ten = TimeDelta::minutes(10);
+        assert_eq!(windows(&lake, at).await, [day()]);
+        assert_eq!(windows(&lake, at + ten).await, []);
+
+        // The first was slow: the second has claimed anew meanwhile.
+        assert_eq!(other.claim(&claim(2)).await.unwrap(), Claiming::Ours);
+        other.save(&record("fj-2", 2)).await.unwrap();
+        one.save(&record("fj-1", 1)).await.unwrap();
+        let found = one.find(&asked()).await.unwrap();
+        assert_eq!(found, Some(StoredJob::Started(record("fj-2", 2))));
+        // Forgetting a job that another has taken the place of leaves that alone.
+        one.forget(&record("fj-0", 2)).await.unwrap();
+        let found = one.find(&asked()).await.unwrap();
+        assert_eq!(found, Some(StoredJob::Started(record("fj-2", 2))));
+        other.forget(&record("fj-2", 2)).await.unwrap();
+        assert_eq!(lake.jobs(&app_id).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_another_run_has_brought_is_not_wanted_any_more() {
+        let (lake, run_id) = (lake().await, RunId::try_new("r-1").unwrap());
+        let key = PartitionKey::new(asked().app_id, asked().range.end(), Grain::Day);
+        let partitions = [(key, Reason::Uncommitted)];
+        let wanted = Wanted {
+            partitions: &partitions,
+            ..NOTHING
+        };
+        let jobs = LakeJobs::new(&lake, &run_id, wanted);
+        assert_eq!(jobs.claim(&claim(1)).await.unwrap(), Claiming::Ours);
+        jobs.release(&claim(1)).await.unwrap();
+        assert_eq!(lake.jobs(&asked().app_id).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_gives_a_claim_up_whose_post_is_not_answered() {
+        let (lake, run_id) = (lake().await, RunId::try_new("r-1").unwrap());
+        let jobs = LakeJobs::new(&lake, &run_id, NOTHING);
+        jobs.settle().await;
+        assert_eq!(jobs.claim(&claim(1)).await.unwrap(), Claiming::Ours);
+        let answered = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            jobs.save(&record("fj-1", 1)).await.unwrap();
+        };
+        tokio::join!(jobs.settle(), answered);
+        let found = jobs.find(&asked()).await.unwrap();
+        assert_eq!(found, Some(StoredJob::Started(record("fj-1", 1))));
+        jobs.forget(&record("fj-1", 1)).await.unwrap();
+        assert_eq!(jobs.claim(&claim(1)).await.unwrap(), Claiming::Ours);
+        jobs.settle().await;
+        assert_eq!(jobs.find(&asked()).await.unwrap(), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::plan::{Plan, PlannedWindow, Reason, RunRequest, has_ended, looked_at, plan};
 use crate::prediction::{History, NEAREST, wall_time};
-use crate::state::committed;
+use crate::state::{committed, in_flight};
 
 /// Airflow maps a task over at most so many entries (`max_map_length`).
 pub const MAX_ENTRIES: usize = 1000;
@@ -94,8 +94,16 @@ pub async fn plan_run(
     heads.retain(|key, _| key.grain() == grain);
     let summaries = lake.summaries(with_neighbours(heads, &wanted)).await?;
     let history = History::new(&summaries);
-    let Plan { windows, not_due } =
-        plan(app_id, &range, request, &committed(&summaries), config, now);
+    let in_flight = in_flight(&lake, app_id, config, now).await?;
+    let Plan { windows, not_due } = plan(
+        app_id,
+        &range,
+        request,
+        &committed(&summaries),
+        &in_flight,
+        config,
+        now,
+    );
     let windows = windows
         .into_iter()
         .map(|planned| {
