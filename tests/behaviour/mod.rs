@@ -54,6 +54,8 @@ mod examples;
 mod secrets;
 // What must not land.
 mod privacy;
+// Jobs of runs that are no more, and of others at the same time.
+mod claims;
 // Told to stop.
 mod stop;
 // Killed at any moment.
