@@ -705,7 +705,7 @@ mod tests {
             for column in columns(table, PromptLayout::Parts) {
                 for field in column.fields() {
                     let known = crate::privacy::field_of(field);
-                    assert!(known.is_some_and(|(name, _)| name == *field), "{field}");
+                    assert!(known.is_some_and(|(name, _)| name == field), "{field}");
                 }
             }
         }
