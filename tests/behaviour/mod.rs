@@ -38,6 +38,8 @@ mod many;
 mod drift;
 // Fragments at hand.
 mod ingest;
+// What was fetched, kept as it was.
+mod landing;
 // Records, back out of the lake.
 mod restore;
 // The lake as DuckDB reads it.

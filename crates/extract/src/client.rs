@@ -21,6 +21,7 @@ use url::Url;
 use crate::auth::Signer;
 use crate::config::ExtractConfig;
 use crate::error::{Answer, Call, Complaint, ExtractError};
+use crate::landing::LandingSink;
 use crate::peer::{Proxies, is_loopback};
 use crate::rate_limit::CallLimiter;
 use crate::retry::{RetryPolicy, THROTTLED_AT_MOST};
@@ -37,6 +38,7 @@ const USER_AGENT: &str = concat!("answerlake/", env!("CARGO_PKG_VERSION"));
 pub struct ExportClient {
     pub(crate) shared: Arc<Shared>,
     pub(crate) observer: Option<Arc<dyn JobObserver>>,
+    pub(crate) landing: Option<Arc<dyn LandingSink>>,
 }
 
 /// Is told how the jobs of a client go on. It is called from where things wait, so it must be quick.
@@ -141,6 +143,7 @@ impl ExportClient {
         Ok(Self {
             shared: Arc::new(shared),
             observer: None,
+            landing: None,
         })
     }
 
@@ -149,6 +152,15 @@ impl ExportClient {
         Self {
             shared: Arc::clone(&self.shared),
             observer: Some(observer),
+            landing: self.landing.clone(),
+        }
+    }
+
+    /// A clone whose jobs and fragments are kept by `landing`, too.
+    pub fn landing_in(&self, landing: Arc<dyn LandingSink>) -> Self {
+        Self {
+            landing: Some(landing),
+            ..self.clone()
         }
     }
 

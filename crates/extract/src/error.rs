@@ -331,6 +331,12 @@ pub enum ExtractError {
         /// Why.
         source: BoxError,
     },
+    /// What was fetched cannot be kept as it was.
+    #[error("what was fetched cannot be kept")]
+    Landing {
+        /// Why.
+        source: BoxError,
+    },
     /// A file on this machine cannot be used.
     #[error("the file `{path}` cannot be written")]
     File {
@@ -401,7 +407,7 @@ impl ExtractError {
             | Self::TokenFile { .. }
             | Self::Sign { .. } => ErrorKind::Configuration,
             Self::Unauthorized { .. } => ErrorKind::Refused,
-            Self::JobStore { .. } => ErrorKind::Store,
+            Self::JobStore { .. } | Self::Landing { .. } => ErrorKind::Store,
             Self::File { .. } | Self::ReceiverGone => ErrorKind::Local,
             Self::RetriesExhausted { source, .. } => source.kind(),
             _ => ErrorKind::Source,
@@ -415,7 +421,7 @@ impl ExtractError {
             Self::RetriesExhausted { source, .. } => source.is_retryable(),
             Self::Answered { .. } => self.is_transient(),
             Self::Handshake { .. } => false,
-            Self::JobStore { .. } => true,
+            Self::JobStore { .. } | Self::Landing { .. } => true,
             _ => self.kind() == ErrorKind::Source,
         }
     }

@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, warn};
 use url::Url;
 
 use crate::client::ExportClient;
-use crate::error::{Call, ExtractError};
+use crate::error::{BoxError, Call, ExtractError};
 use crate::job::FinishedJob;
 use crate::wire;
 
@@ -109,6 +109,9 @@ impl ExportClient {
         ready: mpsc::Sender<FetchedFragment>,
     ) -> Result<(), ExtractError> {
         let links = Arc::new(Links::new(job));
+        if let Some(landing) = &self.landing {
+            landing.job(job).await.map_err(landed)?;
+        }
         let fetch = |fragment: &FragmentRef| {
             let download = Download {
                 client: self.clone(),
@@ -211,12 +214,17 @@ impl Download {
             }
         };
         debug!(job_id = %self.job_id, fragment = self.position, bytes, "fragment fetched");
-        Ok(FetchedFragment {
+        let fragment = FetchedFragment {
             position: self.position,
             path: self.path,
             bytes,
             promised_records: self.promised_records,
-        })
+        };
+        if let Some(landing) = &self.client.landing {
+            let kept = landing.fragment(&self.job_id, &fragment).await;
+            kept.map_err(landed)?;
+        }
+        Ok(fragment)
     }
 
     /// Fetches one link, as often as the settings allow.
@@ -311,6 +319,10 @@ impl Download {
             reason: reason.to_owned(),
         }
     }
+}
+
+fn landed(source: BoxError) -> ExtractError {
+    ExtractError::Landing { source }
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> ExtractError {

@@ -122,6 +122,8 @@ pub struct FinishedJob {
     pub record: JobRecord,
     /// What there is to download, in the order of the export. Empty only when the job says it has no records.
     pub fragments: Vec<FragmentRef>,
+    /// What the job says of itself, as JSON, without the queries of links.
+    pub reply: String,
     /// `store.totalFiles`; older jobs do not tell.
     pub total_files: Option<u64>,
     /// `store.totalRecords`; older jobs do not tell.
@@ -471,6 +473,7 @@ fn finished(
     Ok(FinishedJob {
         record: record.clone(),
         fragments,
+        reply: reply.shown.clone(),
         total_files: reply.total_files,
         total_records: reply.total_records,
         taken_up: origin == Origin::TakenUp,
@@ -1143,6 +1146,7 @@ mod tests {
         let (store, request) = (MemoryStore::default(), request());
         is_send(client.run_job(&request, &store));
         let job = FinishedJob {
+            reply: "{}".to_owned(),
             record: record(Duration::ZERO),
             fragments: Vec::new(),
             total_files: None,

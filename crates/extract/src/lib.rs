@@ -62,6 +62,8 @@ mod wire;
 pub mod job;
 // From a finished job to files on disk, in order.
 pub mod fragment;
+// Where they are kept as they were fetched.
+pub mod landing;
 // Everything that can go wrong, and what follows from it.
 pub mod error;
 
@@ -76,6 +78,7 @@ pub use config::{
 pub use error::{BoxError, Call, ErrorKind, ExtractError};
 pub use fragment::{FetchedFragment, FragmentRef};
 pub use job::{Claiming, ExportRequest, FinishedJob, JobClaim, JobRecord, JobStore, StoredJob};
+pub use landing::LandingSink;
 pub use peer::Peer;
 // The types of others that the settings are made of.
 pub use secrecy::SecretString;

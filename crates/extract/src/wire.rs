@@ -70,6 +70,8 @@ pub(crate) struct JobReply {
     pub(crate) percent: Option<f64>,
     /// What the job says of itself; masked.
     pub(crate) message: String,
+    /// The whole of it, without the queries of links.
+    pub(crate) shown: String,
     pub(crate) total_files: Option<u64>,
     pub(crate) total_records: Option<u64>,
     /// `analyticsFragments`, or `fileInfo` when that is all there is.
@@ -116,6 +118,7 @@ impl JobReply {
             },
             percent: number(members.get("percentageDone")),
             message: job_message(&members),
+            shown: shown(&members),
             total_files: store("totalFiles"),
             total_records: store("totalRecords"),
             files: files(&members),
@@ -295,6 +298,31 @@ pub(crate) fn masked(text: &str) -> String {
     }
 }
 
+/// A job without what may be a secret.
+fn shown(members: &Map<String, Value>) -> String {
+    fn mask(key: &str, value: &mut Value) {
+        match value {
+            Value::String(text) if key.to_lowercase().ends_with("url") => {
+                // A link without a host is one all the same.
+                if let Some(query) = text.find('?') {
+                    text.truncate(query + 1);
+                    text.push('…');
+                }
+            }
+            Value::String(text) => {
+                let words: Vec<String> = text.split(' ').map(masked_word).collect();
+                *text = words.join(" ");
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| mask(key, item)),
+            Value::Object(members) => members.iter_mut().for_each(|(key, item)| mask(key, item)),
+            _ => {}
+        }
+    }
+    let mut job = Value::Object(members.clone());
+    mask("", &mut job);
+    job.to_string()
+}
+
 fn masked_word(word: &str) -> String {
     let mut word = word.to_owned();
     if let Some(start) = word.find("eyJ") {
@@ -334,6 +362,17 @@ mod tests {
     use super::*;
     use crate::config::EventFilter;
     use answerlake_model::Window;
+
+    #[test]
+    fn a_job_is_shown_without_the_queries_of_links() {
+        let job = r#"{"_id":"fj-1","status":"SUCCESS","percentageDone":100,"error":null,"message":"a  b https://h/x?s=1$$ c",
+            "analyticsFragments":[{"fileUrl":"/api/getMediaStream/findly/f-1.json?n=1&s=2$$","recordCount":3}],
+            "fileInfo":{"fileUrl":"https://h/f.json"},"store":{"urlParams":"&batchtesting=true"}}"#;
+        assert_eq!(
+            parse(job).shown,
+            r#"{"_id":"fj-1","analyticsFragments":[{"fileUrl":"/api/getMediaStream/findly/f-1.json?…","recordCount":3}],"error":null,"fileInfo":{"fileUrl":"https://h/f.json"},"message":"a  b https://h/x?… c","percentageDone":100,"status":"SUCCESS","store":{"urlParams":"&batchtesting=true"}}"#
+        );
+    }
 
     fn parse(json: &str) -> JobReply {
         JobReply::try_parse(json.as_bytes()).unwrap()

@@ -97,6 +97,8 @@ pub mod summary;
 pub mod current_files;
 // How far those have read who follow the lake.
 pub mod consumer;
+// What jobs brought, as it was fetched.
+pub mod landing;
 // What the records drifted by, as manifests keep it.
 mod drift;
 // Why partitions failed.
@@ -151,6 +153,7 @@ pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;
 pub use held_files::{HeldFiles, HeldRows};
 pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState};
+pub use landing::{FoundLanding, LandingFolder, Landings};
 pub use leftover::{KeptBecause, Leftover, LeftoverKind};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;

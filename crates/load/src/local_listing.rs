@@ -64,7 +64,11 @@ fn entries(
         let entry = entry.map_err(|error| failed("list", &at(), error))?;
         let name = entry.file_name();
         // Names that no path of a lake can have are not ours.
-        let Some(path) = name.to_str().map(|name| format!("{folder}/{name}")) else {
+        let path = name.to_str().map(|name| match folder {
+            "" => name.to_owned(),
+            _ => format!("{folder}/{name}"),
+        });
+        let Some(path) = path else {
             continue;
         };
         let kind = entry

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use answerlake_model::{AppId, ConsumerName, PartitionKey, RunId, Table};
+use answerlake_model::{AppId, ConsumerName, JobId, PartitionKey, RunId, Table, Window};
+use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use uuid::Uuid;
 
@@ -193,6 +194,36 @@ pub fn jobs(app_id: &AppId) -> Path {
 /// The record of a job in flight.
 pub fn job(app_id: &AppId, id: &str) -> Path {
     jobs(app_id).join(format!("{id}.json"))
+}
+
+/// The folder of an app's fragments as they were fetched.
+pub fn raw(app_id: &AppId) -> Path {
+    Path::from(format!("{OURS}/raw/app_id={app_id}"))
+}
+
+/// The folder of what a job brought, as it was fetched: its window is the one that was wanted, without the margin.
+pub fn landing(app_id: &AppId, window: Window, job_id: &JobId) -> Path {
+    let time = |time: DateTime<Utc>| time.format("%Y%m%dT%H%M%SZ");
+    let (start, end) = (time(window.start()), time(window.end()));
+    raw(app_id)
+        .join(format!("window={start}_{end}"))
+        .join(format!("job={job_id}"))
+}
+
+/// The name of a fragment as it was fetched.
+pub fn landed_fragment_name(position: usize) -> String {
+    format!("fragment-{position:05}.json.zst")
+}
+
+/// The name of the manifest of a landing: what is in it, once it is whole.
+pub const LANDING_MANIFEST: &str = "landing.json";
+
+/// The folder in which something lies that a job brought, as it was fetched; `None` for anything else.
+pub fn parse_landed(path: &Path) -> Option<Path> {
+    let (folder, _) = path.as_ref().rsplit_once('/')?;
+    let mut names = folder.rsplit('/');
+    let is_landing = names.next()?.starts_with("job=") && names.next()?.starts_with("window=");
+    is_landing.then(|| Path::from(folder))
 }
 
 /// Where a run's files wait for the commit of `commit_id`.

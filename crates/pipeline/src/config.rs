@@ -60,6 +60,8 @@ pub struct PipelineConfig {
     pub lake: LakeConfig,
     /// What must not land.
     pub privacy: PrivacyConfig,
+    /// What is kept as it was fetched.
+    pub landing: LandingConfig,
     /// What a run may use.
     pub run: RunConfig,
     /// What was given outside of the pipeline file, for messages.
@@ -125,6 +127,15 @@ pub struct PrivacyConfig {
     key: KeySource,
     /// The policies with their key, once that is looked up by [`PipelineConfig::with_masking`].
     masking: Option<Arc<Masking>>,
+}
+
+/// What is kept as it was fetched: `[landing]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LandingConfig {
+    /// Whether fragments are kept. Default: no. Where fields are masked, only when that is allowed.
+    pub keep: bool,
+    /// How long they are kept. Absent: for good.
+    pub retention: Option<Duration>,
 }
 
 /// What a run may use: `[run]`.

@@ -109,6 +109,23 @@ pub enum PipelineError {
         /// The path as it was given.
         pattern: String,
     },
+    /// What is to replace partitions is not proven whole.
+    #[error(
+        "`{pattern}`: expected what `[landing]` kept, a folder with a `landing.json` somewhere in it: nothing else is \
+         proven whole, so that it could replace what is there"
+    )]
+    NoLanding {
+        /// The path as it was given.
+        pattern: String,
+    },
+    /// A landing cannot be used.
+    #[error("landing `{folder}`: {reason}")]
+    Landing {
+        /// Where it lies.
+        folder: String,
+        /// Why.
+        reason: String,
+    },
     /// A pattern for files to ingest is none.
     #[error("`{pattern}` is no pattern, at character {position}: {reason}")]
     InvalidPattern {
@@ -291,6 +308,8 @@ impl PipelineError {
             | Self::InvalidRange { .. }
             | Self::NothingToIngest { .. }
             | Self::InvalidPattern { .. }
+            | Self::Landing { .. }
+            | Self::NoLanding { .. }
             | Self::NoLake { .. } => FailureKind::Configuration,
             Self::Extract(error) => match error.kind() {
                 ErrorKind::Configuration => FailureKind::Configuration,
@@ -337,9 +356,9 @@ impl PipelineError {
     pub fn is_retryable(&self) -> bool {
         match self {
             _ if is_disk_full(self) => true,
-            Self::Extract(ExtractError::JobStore { source, .. }) => {
-                source.downcast_ref().is_none_or(LoadError::is_retryable)
-            }
+            Self::Extract(
+                ExtractError::JobStore { source, .. } | ExtractError::Landing { source },
+            ) => source.downcast_ref().is_none_or(LoadError::is_retryable),
             Self::Extract(error) => error.is_retryable(),
             Self::Load(error) => error.is_retryable(),
             Self::Fragment { source, .. } => source.is_retryable(),
@@ -362,7 +381,9 @@ impl PipelineError {
     fn load_error(&self) -> Option<&LoadError> {
         match self {
             Self::Load(error) => Some(error),
-            Self::Extract(ExtractError::JobStore { source, .. }) => source.downcast_ref(),
+            Self::Extract(
+                ExtractError::JobStore { source, .. } | ExtractError::Landing { source },
+            ) => source.downcast_ref(),
             _ => None,
         }
     }

@@ -1,8 +1,10 @@
 //! `ingest`: fragments that are at hand, without the source.
 //!
-//! Nothing proves that such fragments are a whole export, so partitions that are new are committed as *partial*: a run
+//! Nothing proves that loose fragments are a whole export, so partitions that are new are committed as *partial*: a run
 //! that covers them reads them again. Those that are committed get a revision with what they hold and what is brought.
+//! Landings are proven whole by their manifests, and taken in one by one, the oldest job first.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use chrono::Utc;
 use crate::bridge::{Fragment, OriginKind, on_its_own_thread};
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
+use crate::landed::{self, Landed, TakenIn};
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{RunReport, Tally};
 use crate::taken_up::{self, TakenUp};
@@ -26,8 +29,10 @@ const UNASSIGNED: &str = "unassigned";
 #[derive(Debug, Clone)]
 pub struct IngestRequest {
     /// Files, folders of files, and patterns such as `day-*/part-*.json`; read in this order, and within a folder or a
-    /// pattern by name.
+    /// pattern by name. Of folders and addresses with landings, these.
     pub paths: Vec<String>,
+    /// Whether partitions are replaced by what landings hold, as the runs did that fetched them, not joined with it.
+    pub replace: bool,
 }
 
 /// Brings fragments into the lake.
@@ -40,8 +45,69 @@ pub async fn ingest(
     request: &IngestRequest,
     context: &RunContext,
 ) -> Result<RunReport, PipelineError> {
-    let files = find(&request.paths)?;
+    let (landings, files) = find(&request.paths, request.replace).await?;
     let bench = Workbench::open(config, context, 1).await?;
+    context
+        .progress
+        .plan(landings.len() + usize::from(!files.is_empty()));
+    let mut tally = Tally::default();
+    take_in(&bench, &landings, &mut tally).await?;
+    if !files.is_empty() {
+        ingest_files(&bench, files, &mut tally).await?;
+    }
+    Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
+}
+
+/// Takes in landings. One that fails does not stop the others.
+async fn take_in(
+    bench: &Workbench<'_>,
+    landings: &[Landed],
+    tally: &mut Tally,
+) -> Result<(), PipelineError> {
+    // Of the jobs that brought a partition, the last says what became of it.
+    let mut partitions = BTreeMap::new();
+    for landed in landings {
+        let window = landed.manifest.window;
+        let progress = bench.context.progress.begin(Some(window));
+        let bytes: u64 = landed
+            .manifest
+            .fragments
+            .iter()
+            .map(|kept| kept.bytes)
+            .sum();
+        progress.reading(bytes);
+        let taken_in = landed.take_in(bench, &progress).await;
+        let keys = landed.keys(bench);
+        let failed_with_it = taken_in.as_ref().map_or(keys.len(), |_| 0);
+        bench.context.progress.end(&progress, failed_with_it);
+        match taken_in {
+            Err(PipelineError::IngestStopped) => return Err(PipelineError::IngestStopped),
+            Err(error) => {
+                tracing::error!(%window, error = crate::error::chain(&error), "landing failed");
+                tally.fail(&keys, &error);
+            }
+            Ok(TakenIn {
+                books,
+                partitions: committed,
+            }) => {
+                tally.add_job(&books);
+                tally.totals.bytes_fetched += bytes;
+                partitions.extend(committed);
+            }
+        }
+    }
+    for (key, outcome) in partitions {
+        tally.add_partition(&key, outcome);
+    }
+    Ok(())
+}
+
+async fn ingest_files(
+    bench: &Workbench<'_>,
+    files: Vec<PathBuf>,
+    tally: &mut Tally,
+) -> Result<(), PipelineError> {
+    let (config, context) = (bench.config, bench.context);
     let folder = bench.scratch.subfolder()?;
     let unnamed = AppId::try_new(UNASSIGNED).expect("it is a valid id");
     let fallback = bench.partition_of_today(config.app_id.clone().unwrap_or(unnamed));
@@ -62,7 +128,6 @@ pub async fn ingest(
         "ingesting"
     );
 
-    context.progress.plan(1);
     let progress = context.progress.begin(None);
     progress.reading(bytes_fetched);
     let assembly = bench.assembly(
@@ -104,13 +169,12 @@ pub async fn ingest(
         .await?;
     context.progress.end(&progress, 0);
 
-    let mut tally = Tally::default();
     tally.add_job(&books);
-    tally.totals.bytes_fetched = bytes_fetched;
+    tally.totals.bytes_fetched += bytes_fetched;
     for (key, outcome) in partitions {
         tally.add_partition(&key, outcome);
     }
-    Ok(tally.finish(context.run_id.as_str(), context.now, Utc::now()))
+    Ok(())
 }
 
 /// The files as fragments; of dead letters, the records that they keep.
@@ -178,11 +242,28 @@ fn of_file_at_hand(error: PipelineError) -> PipelineError {
     }
 }
 
-/// The files that the paths name. None is passed over for not being readable.
-fn find(paths: &[String]) -> Result<Vec<PathBuf>, PipelineError> {
+/// The landings that the paths name, the oldest job first, and the loose files. None is passed over for not being
+/// readable.
+async fn find(
+    paths: &[String],
+    replace: bool,
+) -> Result<(Vec<Landed>, Vec<PathBuf>), PipelineError> {
+    let mut landings = Vec::new();
     let mut files = Vec::new();
     for pattern in paths {
         let path = Path::new(pattern);
+        if pattern.contains("://") || path.is_dir() {
+            let found = landed::find(pattern, replace).await?;
+            if !found.is_empty() {
+                landings.extend(found);
+                continue;
+            }
+        }
+        if replace {
+            return Err(PipelineError::NoLanding {
+                pattern: pattern.clone(),
+            });
+        }
         let found = if path.is_file() {
             vec![path.to_owned()]
         } else if path.is_dir() {
@@ -197,7 +278,8 @@ fn find(paths: &[String]) -> Result<Vec<PathBuf>, PipelineError> {
         }
         files.extend(found);
     }
-    Ok(files)
+    landings.sort_by_key(|landed| landed.manifest.posted_at);
+    Ok((landings, files))
 }
 
 /// The files that a pattern matches, by name.

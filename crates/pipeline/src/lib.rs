@@ -48,6 +48,8 @@ mod aside;
 mod reread;
 // Promised, decoded, written: the books.
 mod reconcile;
+// What was fetched, kept as it was.
+mod landing;
 // What a strict run does not commit.
 mod strict;
 // How far a run is.
@@ -62,6 +64,8 @@ mod run;
 mod taken_up;
 // What partitions hold, joined with what is brought.
 mod union;
+// Fragments that were kept as they were fetched, taken in again.
+mod landed;
 // `ingest`: fragments that are at hand.
 mod ingest;
 // `recover`: what killed runs left.

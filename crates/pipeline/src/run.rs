@@ -4,6 +4,7 @@
 //! its books balance.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use answerlake_extract::{
@@ -20,6 +21,7 @@ use crate::bridge::{Downloads, on_its_own_thread};
 use crate::config::{OnShrink, PipelineConfig};
 use crate::error::PipelineError;
 use crate::failures::FailureNotes;
+use crate::landing::{WindowLanding, clear_old};
 use crate::plan::{Plan, PlannedWindow, RunRequest, looked_at, plan, to_delta};
 use crate::progress::WindowProgress;
 use crate::reconcile::{JobFacts, reconcile};
@@ -70,6 +72,7 @@ pub async fn run(
     for key in &not_due {
         tally.add(key, PartitionReport::new(key, PartitionState::NotDue));
     }
+    clear_old(&bench.lake, config, app_id, context.now).await;
     let notes = FailureNotes::open(&bench.lake, app_id, &context.run_id).await;
     let (bench, client, notes, states) = (&bench, &client, &notes, &states);
     context.progress.plan(windows.len());
@@ -288,8 +291,13 @@ impl WindowRun<'_> {
             drop(held);
             assembled
         });
+        let landing = self.landing(job, folder.path());
+        let client = match &landing {
+            Some(landing) => self.client.landing_in(Arc::clone(landing) as _),
+            None => self.client.clone(),
+        };
         let (fetched, assembled) =
-            tokio::join!(self.client.fetch_fragments(job, &path, ready), assembling);
+            tokio::join!(client.fetch_fragments(job, &path, ready), assembling);
 
         let mut assembled = match (fetched, assembled) {
             // The download stopped because nobody reads it any more; why, the reader knows.
@@ -314,7 +322,17 @@ impl WindowRun<'_> {
             export_time: job.export_time,
         };
         let books = reconcile(facts, &assembled)?;
+        if let Some(landing) = landing {
+            landing.complete(job, &books, self.bench.context).await?;
+        }
         Ok((self.bench.refuse_if_none_loaded(assembled).await?, books))
+    }
+
+    /// Where the fragments of the job are kept as they are fetched, if they are.
+    fn landing(&self, job: &FinishedJob, scratch: &Path) -> Option<Arc<WindowLanding>> {
+        let (lake, window) = (self.bench.lake.clone(), self.planned.window);
+        let landing = || Arc::new(WindowLanding::new(lake, window, job, scratch));
+        self.bench.config.landing.keep.then(landing)
     }
 
     async fn commit(

@@ -23,6 +23,7 @@ fn heading(section: &str) -> &'static str {
         "rate" => "Rate limits",
         "lake" => "Lake",
         "privacy" => "Privacy",
+        "landing" => "Raw landing",
         _ => "Resources",
     }
 }

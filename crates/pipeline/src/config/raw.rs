@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use super::values::{HumanBytes, HumanDuration, HumanTime, ProxyUrl, Written, without_credentials};
 use super::{
-    Environment, LakeConfig, OnShrink, PipelineConfig, PrivacyConfig, RunConfig, WindowConfig,
+    Environment, LakeConfig, LandingConfig, OnShrink, PipelineConfig, PrivacyConfig, RunConfig,
+    WindowConfig,
 };
 use crate::error::PipelineError;
 
@@ -30,6 +31,7 @@ pub(super) struct RawConfig {
     rate: RawRate,
     lake: RawLake,
     privacy: RawPrivacy,
+    landing: RawLanding,
     run: RawRun,
 }
 
@@ -122,6 +124,14 @@ struct RawPrivacy {
     fields: BTreeMap<String, Written<Policy>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLanding {
+    keep: Option<Written<bool>>,
+    retention: Option<Written<HumanDuration>>,
+    allow_unmasked: Option<Written<bool>>,
+}
+
 /// Where the key is that texts are hashed under.
 #[derive(Debug, Clone)]
 pub(super) enum KeySource {
@@ -190,6 +200,7 @@ impl RawConfig {
         let window = self.window.resolve()?;
         let lake = self.lake.resolve()?;
         let privacy = self.privacy.resolve()?;
+        let landing = self.landing.resolve(privacy.policies.is_some())?;
         let run = self.run.resolve()?;
         let host = self.source.host.map(|host| {
             host.parse::<Url>().map_err(|error| {
@@ -215,6 +226,7 @@ impl RawConfig {
             rate: self.rate.resolve(),
             lake,
             privacy,
+            landing,
             run,
             given: Vec::new(),
         })
@@ -510,6 +522,23 @@ impl RawPrivacy {
             policies: policies.map_err(|error| invalid("privacy.fields", error.to_string()))?,
             key,
             masking: None,
+        })
+    }
+}
+
+impl RawLanding {
+    fn resolve(self, masks: bool) -> Result<LandingConfig, PipelineError> {
+        let keep = self.keep.is_some_and(|keep| keep.0);
+        if keep && masks && !self.allow_unmasked.is_some_and(|allow| allow.0) {
+            return Err(invalid(
+                "landing.keep",
+                "what is kept as it was fetched holds what `privacy.fields` masks: keep nothing, or set \
+                 `landing.allow_unmasked` to `true`",
+            ));
+        }
+        Ok(LandingConfig {
+            keep,
+            retention: self.retention.map(|retention| retention.0.0),
         })
     }
 }

@@ -427,6 +427,33 @@ impl Setting {
             Unset::Is("false"),
         ),
         setting(
+            "landing",
+            "keep",
+            "landing-keep",
+            "BOOL",
+            "Whether fragments are kept in the lake as they were fetched: true or false",
+            Unset::Is("false"),
+        ),
+        setting(
+            "landing",
+            "retention",
+            "landing-retention",
+            "DURATION",
+            "How long they are kept; older ones are removed by each run",
+            Unset::Means {
+                words: "for good",
+                example: "90d",
+            },
+        ),
+        setting(
+            "landing",
+            "allow_unmasked",
+            "landing-allow-unmasked",
+            "BOOL",
+            "With fields masked, whether they are kept all the same, unmasked: true or false",
+            Unset::Is("false"),
+        ),
+        setting(
             "run",
             "memory",
             "memory",

@@ -92,6 +92,10 @@ fn about(section: &str) -> &'static str {
             "# What must not land, decided before anything is written; fixed by the lake's first run, key and all. Keep the \
              key: nothing\n# else gives equal hashes. While a field is masked, what no column maps is left out, too.\n\n"
         }
+        "landing" => {
+            "# Fragments as they were fetched, under _answerlake/raw of the lake: `answerlake ingest` makes the tables of \
+             them again\n# without the API. They hold all that the vendor sent, signed links to documents among it.\n\n"
+        }
         "rate" => "# The vendor allows 60 a minute and 1,800 an hour.\n\n",
         _ => "",
     }
