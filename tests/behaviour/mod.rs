@@ -30,6 +30,8 @@ mod recover;
 mod vacuum;
 // Whether a lake holds what was committed.
 mod verify;
+// Whether it holds what the source has.
+mod against_source;
 // Days that have not ended.
 mod open;
 // Very many partitions.

@@ -102,6 +102,14 @@ impl Program {
         self
     }
 
+    /// The same settings for another command than `run`.
+    pub(crate) fn instead_of_run(mut self, command: &str) -> Self {
+        assert_eq!(self.arguments.first().map(String::as_str), Some("run"));
+        let words = command.split_whitespace().map(str::to_owned);
+        self.arguments.splice(..1, words);
+        self
+    }
+
     pub(crate) fn with(mut self, flag: &str, value: &str) -> Self {
         self.flags.insert(flag.to_owned(), value.to_owned());
         self

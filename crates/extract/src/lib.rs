@@ -60,6 +60,8 @@ mod retry;
 mod wire;
 // From a request to a finished job: start or take up, poll, check.
 pub mod job;
+// Jobs that are nobody's to take up.
+mod no_store;
 // From a finished job to files on disk, in order.
 pub mod fragment;
 // Where they are kept as they were fetched.
@@ -79,6 +81,7 @@ pub use error::{BoxError, Call, ErrorKind, ExtractError};
 pub use fragment::{FetchedFragment, FragmentRef};
 pub use job::{Claiming, ExportRequest, FinishedJob, JobClaim, JobRecord, JobStore, StoredJob};
 pub use landing::LandingSink;
+pub use no_store::NoStore;
 pub use peer::Peer;
 // The types of others that the settings are made of.
 pub use secrecy::SecretString;

@@ -14,6 +14,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::io::AsyncWriteExt;
 
+use crate::address::LakeAddress;
 use crate::error::LoadError;
 use crate::lake::Lake;
 use crate::location::{self, LANDING_MANIFEST};
@@ -117,8 +118,8 @@ impl Landings {
     ///
     /// # Errors
     /// As [`LakeStore::open`].
-    pub async fn open(url: &str) -> Result<Self, LoadError> {
-        let store = LakeStore::open_to_read(url).await?;
+    pub async fn open(address: impl Into<LakeAddress>) -> Result<Self, LoadError> {
+        let store = LakeStore::open_to_read(address).await?;
         Ok(Self { store })
     }
 

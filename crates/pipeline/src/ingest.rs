@@ -45,7 +45,7 @@ pub async fn ingest(
     request: &IngestRequest,
     context: &RunContext,
 ) -> Result<RunReport, PipelineError> {
-    let (landings, files) = find(&request.paths, request.replace).await?;
+    let (landings, files) = find(config, request).await?;
     let bench = Workbench::open(config, context, 1).await?;
     context
         .progress
@@ -245,21 +245,21 @@ fn of_file_at_hand(error: PipelineError) -> PipelineError {
 /// The landings that the paths name, the oldest job first, and the loose files. None is passed over for not being
 /// readable.
 async fn find(
-    paths: &[String],
-    replace: bool,
+    config: &PipelineConfig,
+    request: &IngestRequest,
 ) -> Result<(Vec<Landed>, Vec<PathBuf>), PipelineError> {
     let mut landings = Vec::new();
     let mut files = Vec::new();
-    for pattern in paths {
+    for pattern in &request.paths {
         let path = Path::new(pattern);
         if pattern.contains("://") || path.is_dir() {
-            let found = landed::find(pattern, replace).await?;
+            let found = landed::find(config.lake.url.beside(pattern), request.replace).await?;
             if !found.is_empty() {
                 landings.extend(found);
                 continue;
             }
         }
-        if replace {
+        if request.replace {
             return Err(PipelineError::NoLanding {
                 pattern: pattern.clone(),
             });

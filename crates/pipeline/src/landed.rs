@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use answerlake_load::{FoundLanding, Landings, OnCommitted};
+use answerlake_load::{FoundLanding, LakeAddress, Landings, OnCommitted};
 use answerlake_model::{JobBooks, PartitionKey, Window};
 use answerlake_transform::AppAssignment;
 use sha2::{Digest, Sha256};
@@ -38,8 +38,11 @@ pub(crate) struct TakenIn {
 }
 
 /// The landings below a folder or an address, the oldest job first.
-pub(crate) async fn find(url: &str, replaces: bool) -> Result<Vec<Landed>, PipelineError> {
-    let landings = Arc::new(Landings::open(url).await?);
+pub(crate) async fn find(
+    address: LakeAddress,
+    replaces: bool,
+) -> Result<Vec<Landed>, PipelineError> {
+    let landings = Arc::new(Landings::open(address).await?);
     let mut all = Vec::new();
     for found in landings.find().await? {
         let manifest = LandingManifest::from_json(&found.folder, &found.manifest)?;

@@ -76,6 +76,8 @@ mod vacuum;
 mod restore;
 // `verify`: is it what was committed.
 pub mod verify;
+// `verify --against-source`: is it what the source has.
+pub mod against_source;
 // `status`: what is there.
 pub mod status;
 // `schema --drift`: what came that the tables do not hold.
@@ -93,6 +95,7 @@ pub mod report;
 // What can go wrong.
 pub mod error;
 
+pub use against_source::{SourceReport, SourceRequest, verify_against_source};
 pub use answerlake_load::local_path;
 pub use changes::{ChangesReport, ChangesRequest, acknowledge, changes};
 pub use config::{PipelineConfig, Setting};
