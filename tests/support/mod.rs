@@ -13,6 +13,7 @@ mod network;
 // An S3 server.
 mod s3_server;
 // What stands between the program and that.
+#[expect(dead_code, reason = "the tests of `load` use the rest")]
 mod s3_proxy;
 // A lake on it.
 mod bucket;

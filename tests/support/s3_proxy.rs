@@ -43,7 +43,7 @@ pub(crate) const NOTHING_LISTED: &str = "<ListBucketResult><Name>b</Name><KeyCou
 pub(crate) struct S3Proxy {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
-    _runtime: Runtime,
+    runtime: Option<Runtime>,
 }
 
 type Decide = Arc<dyn Fn(&Request) -> Fate + Send + Sync>;
@@ -84,11 +84,13 @@ impl S3Proxy {
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
         let noted = Arc::clone(&seen);
         runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(serve(
                     client,
@@ -101,7 +103,7 @@ impl S3Proxy {
         Self {
             address,
             seen,
-            _runtime: runtime,
+            runtime: Some(runtime),
         }
     }
 
@@ -123,6 +125,15 @@ impl S3Proxy {
     /// All requests so far.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for S3Proxy {
+    fn drop(&mut self) {
+        // It may be dropped on another runtime, which must not wait for this one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

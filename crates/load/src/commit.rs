@@ -21,7 +21,7 @@ use object_store::path::Path;
 use uuid::Uuid;
 
 use crate::data_file::{DataFile, Origin};
-use crate::error::{LoadError, is_refusal};
+use crate::error::{LoadError, is_refusal, is_refused_by_s3};
 use crate::lake::{Lake, PartitionState};
 use crate::location;
 use crate::manifest::{MANIFEST_FORMAT_VERSION, Manifest};
@@ -342,11 +342,13 @@ impl Lake {
         let json = manifest.to_json();
         let mut backoff = CREATE_BACKOFF;
         let mut tries = 0;
+        let mut may_exist = false;
         loop {
             tries += 1;
             let Err(error) = self.store.create(&path, json.clone()).await else {
                 return Ok(Created::Ours);
             };
+            may_exist |= !is_refused_by_s3(&error);
             match self.read_manifest(key, manifest.revision).await {
                 Ok(Some(found)) if found.commit_id == manifest.commit_id => {
                     return Ok(Created::Ours);
@@ -358,6 +360,8 @@ impl Lake {
                 Ok(None) if is_refusal(&error) => {
                     return Err(LoadError::store("create", &path)(error));
                 }
+                // Who may not even look knows all the same that nothing was done.
+                Err(_) if !may_exist => return Err(LoadError::store("create", &path)(error)),
                 Ok(None) | Err(_) if tries < CREATE_TRIES => {
                     tracing::warn!(partition = %key, %error, "outcome of a commit unknown, asking again");
                     tokio::time::sleep(backoff).await;

@@ -210,10 +210,10 @@ impl LoadError {
         match self {
             Self::Store { source, .. } | Self::Object { source, .. } => is_transient(source),
             Self::Refused { source, .. } => is_retryable_refusal(&**source),
+            Self::Undecided { source, .. } => !is_refusal(source),
             // A broken revision is replaced by the next commit.
             Self::Busy { .. }
             | Self::ConsumerBusy { .. }
-            | Self::Undecided { .. }
             | Self::Broken { .. }
             | Self::StagingTooSlow { .. } => true,
             _ => false,
@@ -347,8 +347,7 @@ fn local_kind(error: &object_store::Error) -> Option<io::ErrorKind> {
 pub(crate) fn is_refusal(error: &object_store::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     use object_store::Error;
-    let is_of_s3 = refusal(error).is_some_and(|refusal| !is_retryable_refusal(&*refusal));
-    is_of_s3
+    is_refused_by_s3(error)
         || matches!(
             error,
             Error::PermissionDenied { .. }
@@ -358,6 +357,11 @@ pub(crate) fn is_refusal(error: &object_store::Error) -> bool {
         )
         || is_not_allowed(error)
         || local_kind(error).is_some_and(|kind| [QuotaExceeded, StorageFull].contains(&kind))
+}
+
+/// The same of S3 alone, which then has done nothing. A disk may have done it all but make it durable.
+pub(crate) fn is_refused_by_s3(error: &object_store::Error) -> bool {
+    refusal(error).is_some_and(|refusal| !is_retryable_refusal(&*refusal))
 }
 
 /// A setting that differs between the lake's pin and a run.

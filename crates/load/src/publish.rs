@@ -48,6 +48,11 @@ impl Lake {
         };
         let is_certain = staged.is_empty() && published.is_ok();
         if is_certain || !self.is_superseded(key, revision).await? {
+            // Where its manifest is gone too, it is the lake or the bucket that is.
+            let is_broken = matches!(published, Err(LoadError::Broken { .. }));
+            if is_broken && self.read_manifest(key, revision).await?.is_none() {
+                return Err(Self::lost_manifest(key, revision));
+            }
             return published;
         }
         // Whatever it met: another has published the revision, and may have dropped its files before they were moved.

@@ -384,6 +384,7 @@ impl BriefService {
     /// Asks once. Who is not there at all is told from who does not answer well.
     async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
+        let is_delete = request.method().as_str() == "DELETE";
         let error = match self.0.execute(request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -394,6 +395,10 @@ impl BriefService {
             HttpErrorKind::Connect | HttpErrorKind::Timeout if host.starts_with("169.254.") => Err(
                 HttpError::new(HttpErrorKind::Unknown, Unreached::NoCredentials),
             ),
+            // Deleting is the same however often it is done.
+            HttpErrorKind::Interrupted | HttpErrorKind::Timeout if is_delete => {
+                Err(HttpError::new(HttpErrorKind::Request, error))
+            }
             HttpErrorKind::Connect => Err(HttpError::new(
                 kind,
                 Unreached::NoConnection {
@@ -424,10 +429,9 @@ async fn in_brief(response: HttpResponse) -> Result<HttpResponse, HttpError> {
         other => other >= 500,
     };
     if has_word {
-        return Ok(HttpResponse::from_parts(
-            parts,
-            answer.explanation().unwrap_or_default().into(),
-        ));
+        let said = answer.explanation();
+        let said = said.unwrap_or_else(|| "without a word".to_owned());
+        return Ok(HttpResponse::from_parts(parts, said.into()));
     }
     Err(HttpError::new(HttpErrorKind::Unknown, answer))
 }

@@ -15,12 +15,15 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::address::LakeAddress;
-use crate::error::LoadError;
+use crate::error::{LoadError, is_refusal};
 use crate::local_listing;
 use crate::upload::UPLOADS_AT_ONCE;
 
 /// Objects read, written or published at once. Bounds the memory and the connections they take.
 const CONCURRENCY: usize = 8;
+
+/// How often an object is created that is not there afterwards.
+const ENSURE_TRIES: u32 = 3;
 
 /// Small objects read at once, many of them from far away.
 const SMALL_READS: usize = 64;
@@ -141,12 +144,19 @@ impl LakeStore {
 
     /// Creates the object unless there is one already, whatever it holds.
     pub(crate) async fn ensure(&self, path: &Path, bytes: Bytes) -> Result<(), LoadError> {
-        let Err(error) = self.create(path, bytes).await else {
-            return Ok(());
-        };
-        match self.head(path).await? {
-            Some(_) => Ok(()),
-            None => Err(LoadError::store("create", path)(error)),
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Err(error) = self.create(path, bytes.clone()).await else {
+                return Ok(());
+            };
+            if self.head(path).await?.is_some() {
+                return Ok(());
+            }
+            // It may have lost to one that came to nothing.
+            if tries == ENSURE_TRIES || is_refusal(&error) {
+                return Err(LoadError::store("create", path)(error));
+            }
         }
     }
 

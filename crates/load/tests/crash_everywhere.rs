@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use answerlake_load::{Lake, LakeStore, Proposal};
+use answerlake_load::{Lake, LakeAddress, LakeStore, Proposal};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -22,7 +22,7 @@ use crate::watch::content;
 
 /// What is committed, over what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scenario {
+pub(crate) enum Scenario {
     First,
     Replacement,
     ShrinkToEmpty,
@@ -30,7 +30,7 @@ enum Scenario {
 }
 
 impl Scenario {
-    const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self::First,
         Self::Replacement,
         Self::ShrinkToEmpty,
@@ -51,7 +51,7 @@ impl Scenario {
     }
 
     /// What is committed.
-    fn proposal(self, scratch: &TempDir) -> Proposal {
+    pub(crate) fn proposal(self, scratch: &TempDir) -> Proposal {
         match self {
             Self::First | Self::CarryOver => proposal(scratch.path(), "run-2", 5),
             Self::Replacement => proposal(scratch.path(), "run-2", 6),
@@ -64,25 +64,42 @@ impl Scenario {
 }
 
 /// Where lakes are made, each new and empty.
-struct Place<F> {
+pub(crate) struct Place<F> {
     make: F,
     rename: Rename,
-    scratch: TempDir,
+    pub(crate) scratch: TempDir,
 }
 
-/// A lake, and how the store below a crashing one becomes that lake's.
-struct Ground {
+/// Where one lake is.
+pub(crate) struct Ground {
+    address: LakeAddress,
     store: LakeStore,
 }
 
 impl Ground {
     fn plain(store: Arc<dyn ObjectStore>) -> Self {
         Self {
+            address: "test://".into(),
             store: LakeStore::from_object_store("test://", store),
         }
     }
 
-    fn lake(&self) -> Lake {
+    pub(crate) async fn at(address: LakeAddress) -> Self {
+        Self {
+            store: LakeStore::open(&address).await.unwrap(),
+            address,
+        }
+    }
+
+    pub(crate) fn address(&self) -> &LakeAddress {
+        &self.address
+    }
+
+    pub(crate) fn object_store(&self) -> Arc<dyn ObjectStore> {
+        self.store.object_store()
+    }
+
+    pub(crate) fn lake(&self) -> Lake {
         Lake::new(self.store.clone())
     }
 
@@ -95,7 +112,7 @@ impl Ground {
 }
 
 impl<F: AsyncFn() -> Ground> Place<F> {
-    fn new(rename: Rename, make: F) -> Self {
+    pub(crate) fn new(rename: Rename, make: F) -> Self {
         Self {
             make,
             rename,
@@ -103,7 +120,7 @@ impl<F: AsyncFn() -> Ground> Place<F> {
         }
     }
 
-    async fn begin(&self, scenario: Scenario) -> Ground {
+    pub(crate) async fn begin(&self, scenario: Scenario) -> Ground {
         let ground = (self.make)().await;
         if let Some(before) = scenario.before(&self.scratch) {
             ground.lake().commit(before).await.unwrap();
@@ -112,12 +129,12 @@ impl<F: AsyncFn() -> Ground> Place<F> {
     }
 
     /// What the lake becomes undisturbed, and in how many operations.
-    async fn undisturbed(&self, scenario: Scenario) -> (BTreeMap<String, String>, u64) {
+    pub(crate) async fn undisturbed(&self, scenario: Scenario) -> (BTreeMap<String, String>, u64) {
         let ground = self.begin(scenario).await;
         let (lake, watched) = ground.crashing(self.rename, None);
         lake.commit(scenario.proposal(&self.scratch)).await.unwrap();
         watched.assert_was_whole();
-        let content = content(&*ground.store.object_store()).await;
+        let content = content(&*ground.object_store()).await;
         (content, watched.operations())
     }
 
@@ -141,13 +158,13 @@ impl<F: AsyncFn() -> Ground> Place<F> {
         let (healthy, watched) = ground.crashing(self.rename, None);
         if at % 2 == 0 {
             healthy.recover(None).await.unwrap();
-            let before = content(&*ground.store.object_store()).await;
+            let before = content(&*ground.object_store()).await;
             assert!(!before.is_empty() || scenario == Scenario::First);
         }
         let again = healthy.commit(scenario.proposal(&self.scratch)).await;
         again.unwrap();
         watched.assert_was_whole();
-        let found = content(&*ground.store.object_store()).await;
+        let found = content(&*ground.object_store()).await;
         assert_eq!(&found, expected, "{scenario:?}: {crash:?} at {at}");
         came_to_it
     }
@@ -204,7 +221,7 @@ async fn a_crash_of_who_mends_a_crash_is_mended() {
                 let again = healthy.commit(scenario.proposal(&place.scratch)).await;
                 again.unwrap();
                 watched.assert_was_whole();
-                let found = content(&*ground.store.object_store()).await;
+                let found = content(&*ground.object_store()).await;
                 assert_eq!(found, expected, "{crash:?} at {first}, then at {second}");
                 if crashing.operations() <= second {
                     break;
@@ -255,8 +272,7 @@ async fn a_crash_anywhere_is_mended_on_disk() {
     let (folder, number) = (tempfile::tempdir().unwrap(), Cell::new(0));
     let make = async || {
         let root = on_a_disk(&folder, &number);
-        let store = LakeStore::open(root.to_str().unwrap()).await.unwrap();
-        Ground { store }
+        Ground::at(root.to_str().unwrap().into()).await
     };
     let place = Place::new(Rename::AtOnce, make);
     print("on disk", place.crash_everywhere().await);

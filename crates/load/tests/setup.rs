@@ -135,14 +135,24 @@ pub(crate) fn encode(
     config: WriterConfig,
     tables: &[(Table, RecordBatch)],
 ) -> Vec<EncodedFile> {
+    encode_to(&key(), scratch, config, tables)
+}
+
+/// The same, for a partition.
+pub(crate) fn encode_to(
+    key: &PartitionKey,
+    scratch: &Path,
+    config: WriterConfig,
+    tables: &[(Table, RecordBatch)],
+) -> Vec<EncodedFile> {
     let mut writer =
         PartitionedWriter::try_new(config, schemas(), 1, scratch, unlimited()).unwrap();
     let batches = PerTable::from_fn(|table| {
         let found = tables.iter().find(|(name, _)| *name == table);
         found.map(|(_, batch)| batch.clone())
     });
-    writer.write(&key(), &batches).unwrap();
-    writer.close().unwrap().remove(&key()).unwrap()
+    writer.write(key, &batches).unwrap();
+    writer.close().unwrap().remove(key).unwrap()
 }
 
 /// Proposes `rows` rows of `queries`, and three of `chunks` that are the same each time. The digest follows the rows.

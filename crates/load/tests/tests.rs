@@ -13,7 +13,12 @@ mod crashing_store;
 mod faulty_store;
 mod files;
 mod held;
+mod racers;
 mod readers;
+mod s3_faults;
+#[path = "../../../tests/support/s3_proxy.rs"]
+#[expect(dead_code, reason = "the tests of the program use the rest")]
+mod s3_proxy;
 #[path = "../../../tests/support/s3_server.rs"]
 mod s3_server;
 mod setup;
