@@ -20,6 +20,8 @@ mod disks;
 mod network;
 // A lake on S3.
 mod s3;
+// Runs at once.
+mod racers;
 // What a run would do, told and shared out.
 mod plan;
 // What is there, and when somebody must be called.

@@ -315,3 +315,113 @@ fn a_store_that_creates_twice_is_refused_before_anything_is_in_it() {
     program.result();
     assert_eq!(probes(), 3);
 }
+
+#[test]
+fn every_command_of_a_lake_is_told_how_s3_is_reached() {
+    let place = Place::new("s3-commands");
+    let listed = place.program("--help").ends(0).stdout;
+    let (_, commands) = listed.split_once("Commands:\n").unwrap();
+    let names = commands
+        .lines()
+        .take_while(|line| line.starts_with("  "))
+        // What is wrapped stands further in.
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    let mut asked = Vec::new();
+    for name in names {
+        let help = place.program(name).arguments(&["--help"]).ends(0).stdout;
+        if !help.contains("--lake <") {
+            continue;
+        }
+        let with_arguments = match name {
+            "ingest" => place
+                .program(name)
+                .arguments(&[&place.write("a.json", "[]")]),
+            "run" | "plan" => place
+                .program(name)
+                .with("--host", "http://127.0.0.1:9")
+                .with("--app-id", "st-1")
+                .with("--date", "2025-06-28")
+                .environment("ANSWERLAKE_TOKEN", "t"),
+            "changes" => place.program(name).with("--consumer", "warehouse"),
+            "init" | "demo" => continue,
+            _ => place.program(name),
+        };
+        let outcome = with_arguments
+            .with("--lake", "s3://bucket/lake")
+            .environment("AWS_EC2_METADATA_DISABLED", "true")
+            .outcome();
+        let said = format!("{}{}", outcome.stdout, outcome.stderr);
+        let has_looked = said.contains("setting `AWS_ACCESS_KEY_ID`");
+        // Commands that are not known here may ask for more first; but none goes to S3 without the variables.
+        assert!(!said.contains("got none"), "{name}: {said}");
+        if has_looked {
+            assert_eq!(outcome.code, Some(2), "{name}: {said}");
+            asked.push(name.to_owned());
+        }
+    }
+    for name in [
+        "run", "plan", "ingest", "status", "verify", "recover", "vacuum", "restore", "files",
+        "changes",
+    ] {
+        assert!(
+            asked.iter().any(|asked| asked == name),
+            "{name} is not among {asked:?}"
+        );
+    }
+}
+
+#[test]
+fn credentials_of_a_machine_and_of_a_container_are_fetched() {
+    let place = Place::new("s3-credentials");
+    let bucket = Bucket::new();
+    let keys = r#"{"AccessKeyId": "AKIAROLE", "SecretAccessKey": "hush-key", "Token": "hush-token", "Expiration": "2099-01-01T00:00:00Z"}"#;
+    let machine = S3Proxy::answering(|request| match request.target() {
+        "/latest/api/token" => (200, "a-token".to_owned()),
+        "/latest/meta-data/iam/security-credentials/" => (200, "a-role".to_owned()),
+        _ => (200, keys.to_owned()),
+    });
+    let container = S3Proxy::answering(|_| (200, keys.to_owned()));
+    let token = place.write("token", "a-container-token");
+    let ways: [Vec<(&str, String)>; 2] = [
+        vec![("AWS_METADATA_ENDPOINT", machine.url())],
+        vec![
+            (
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                format!("{}/v1/credentials", container.url()),
+            ),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token),
+        ],
+    ];
+    for variables in ways {
+        let store = S3Proxy::start(&bucket.endpoint(), |_| Fate::Pass);
+        let mut program = bucket
+            .of(place.program("status --output json"))
+            .without_environment("AWS_ACCESS_KEY_ID")
+            .without_environment("AWS_SECRET_ACCESS_KEY")
+            .environment("AWS_ENDPOINT_URL", &store.url())
+            .with("--log", "trace");
+        for (name, value) in &variables {
+            program = program.environment(name, value);
+        }
+        let outcome = program.ends(0);
+        assert_eq!(outcome.json()["exists"], false, "{outcome:?}");
+        let seen = store.seen();
+        assert!(!seen.is_empty());
+        for request in seen {
+            assert!(
+                request.head.contains("Credential=AKIAROLE/"),
+                "{}",
+                request.head
+            );
+            assert!(request.head.contains("x-amz-security-token: hush-token"));
+        }
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains("hush"), "{text}");
+        }
+    }
+    assert!(
+        container.seen()[0].head.contains("a-container-token"),
+        "the container is asked with its token"
+    );
+}

@@ -48,10 +48,32 @@ Exit codes:
   99   nothing to do, only with --skip-exit-code 99
   130, 143   stopped by SIGINT, SIGTERM";
 
+/// How a lake on S3 is reached.
+pub(crate) const S3_VARIABLES: &str = "\
+A lake on S3 is reached by the usual variables of the environment:
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
+      the credentials; without them, AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN, those of the
+      container (ECS, EKS) or of the machine's role (EC2). Profiles are not read; export one by
+      eval \"$(aws configure export-credentials --profile NAME --format env)\"
+  AWS_REGION
+      the bucket's [default: us-east-1]
+  AWS_ENDPOINT_URL
+      a store that is not Amazon's; AWS_ALLOW_HTTP=true where it is http:// and another machine,
+      AWS_VIRTUAL_HOSTED_STYLE_REQUEST=true where the bucket belongs before its host
+  AWS_SERVER_SIDE_ENCRYPTION, AWS_SSE_KMS_KEY_ID, AWS_SSE_BUCKET_KEY_ENABLED
+      AES256, aws:kms, aws:kms:dsse, or sse-c with AWS_SSE_CUSTOMER_KEY_BASE64
+  AWS_CHECKSUM_ALGORITHM
+      SHA256, CRC64NVME, or none for stores that know none [default: SHA256]
+  AWS_MAX_ATTEMPTS
+      how often a request is made, within three minutes [default: 11]
+  AWS_CA_BUNDLE
+      certificates to trust, where --ca-file names none
+--proxy, --ca-file and --connect-timeout hold for it, too.";
+
 /// Exports Kore.ai Search AI's Answer Insights to a lake of partitioned Parquet
 #[derive(Debug, Parser)]
 #[command(name = "answerlake", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = format!("{S3_VARIABLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

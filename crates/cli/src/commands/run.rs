@@ -6,12 +6,11 @@ use std::sync::Arc;
 use answerlake_pipeline::RunRequest;
 use clap::Args;
 
-use crate::args::{RangeArgs, ResultArgs, SettingArgs};
+use crate::args::{RangeArgs, ResultArgs, S3_VARIABLES, SettingArgs};
 use crate::output::Exit;
 use crate::screen::Screen;
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
   answerlake run pipelines/support.toml
   answerlake run pipelines/support.toml --date 2025-06-28
@@ -23,7 +22,10 @@ read before they had settled. Without a range, all since window.start until now,
 always safe.
 
 Every setting stands in the pipeline file, in the environment, or as a flag, each winning over the one before; \
---help lists them all.")]
+--help lists them all.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{S3_VARIABLES}"))]
 pub(crate) struct RunArgs {
     /// Pipeline file, TOML; not needed when --host, --app-id and --lake are given
     pub(crate) pipeline: Option<PathBuf>,
