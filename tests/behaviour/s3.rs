@@ -40,6 +40,14 @@ fn a_lake_on_s3_is_the_one_on_disk() {
     }
     assert_eq!(bucket.copy(place, "after-force").files(), lake.files());
 
+    // What lies before is skipped by the store.
+    let relay = Relay::proxy(&bucket.endpoint());
+    command("plan --output json --lookback 0s --from 2025-06-25 --to 2025-06-26")
+        .with("--app-id", &setup.source.config().app_id)
+        .environment("AWS_ENDPOINT_URL", &format!("http://{}", relay.address()))
+        .ends(0);
+    assert!(relay.seen().contains("&start-after="), "{}", relay.seen());
+
     let shown = command("status --output json").ends(0).json();
     let committed = &shown["apps"][0]["counts"]["committed"];
     assert_eq!(*committed, setup.source.days().len(), "{shown}");
@@ -420,6 +428,20 @@ fn credentials_of_a_machine_and_of_a_container_are_fetched() {
             assert!(!text.contains("hush"), "{text}");
         }
     }
+    // Where no role is, and where nobody is.
+    let nobody = S3Proxy::answering(|_| (404, String::new()));
+    let closed = format!("http://127.0.0.1:{}", closed_port());
+    for machine in [nobody.url(), closed] {
+        let failure = bucket
+            .of(place.program("status --output json"))
+            .without_environment("AWS_ACCESS_KEY_ID")
+            .without_environment("AWS_SECRET_ACCESS_KEY")
+            .environment("AWS_METADATA_ENDPOINT", &machine)
+            .fails(6);
+        failure.assert_says(&["no credentials for S3", "aws configure export-credentials"]);
+        assert!(!failure.retryable, "{failure:?}");
+    }
+    assert_eq!(nobody.seen().len(), 1);
     assert!(
         container.seen()[0].head.contains("a-container-token"),
         "the container is asked with its token"

@@ -62,6 +62,9 @@ pub mod store;
 // A bucket, by the usual variables.
 #[cfg(feature = "s3")]
 mod s3;
+// The HTTP below it.
+#[cfg(feature = "s3")]
+mod s3_http;
 // What S3 says when it does not do what it was asked.
 #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "S3 alone answers so"))]
 mod s3_answer;

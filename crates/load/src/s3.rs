@@ -13,12 +13,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    ReqwestConnector,
-};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
@@ -26,7 +21,7 @@ use url::{Host, Url};
 
 use crate::address::{LakeAddress, StoreAccess};
 use crate::error::LoadError;
-use crate::s3_answer::{S3Answer, Unreached};
+use crate::s3_http::Brief;
 
 /// How often a request is repeated, unless `AWS_MAX_ATTEMPTS` says how often it is made.
 const RETRIES: usize = 10;
@@ -36,10 +31,6 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How long one request may take: the copy of a file of 1 GiB, and the upload of 8 MiB over a slow line.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How often a create that conflicts with another is asked again, and the wait before the first time; it doubles.
-const CONFLICT_RETRIES: u32 = 5;
-const CONFLICT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Never through a proxy: this machine, and where clouds hand out credentials.
 const DIRECT: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16";
@@ -346,94 +337,6 @@ fn certificates(file: &FilePath) -> Result<Vec<Certificate>, LoadError> {
         return Err(failed("no certificate".to_owned()));
     }
     Ok(certificates)
-}
-
-/// Makes connections over which refusals come in brief.
-#[derive(Debug)]
-struct Brief;
-
-impl HttpConnector for Brief {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(BriefService(client)))
-    }
-}
-
-#[derive(Debug)]
-struct BriefService(HttpClient);
-
-#[async_trait]
-impl HttpService for BriefService {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        if request.headers().contains_key("if-none-match") {
-            let mut backoff = CONFLICT_BACKOFF;
-            for _ in 0..CONFLICT_RETRIES {
-                let response = self.ask(request.clone()).await?;
-                if response.status().as_u16() != 409 {
-                    return in_brief(response).await;
-                }
-                tokio::time::sleep(backoff).await;
-                backoff *= 2;
-            }
-        }
-        in_brief(self.ask(request).await?).await
-    }
-}
-
-impl BriefService {
-    /// Asks once. Who is not there at all is told from who does not answer well.
-    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let host = request.uri().host().unwrap_or_default().to_owned();
-        let is_delete = request.method().as_str() == "DELETE";
-        let error = match self.0.execute(request).await {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
-        };
-        let kind = error.kind();
-        match kind {
-            // Outside of the clouds nobody is there, and asking again is of no use.
-            HttpErrorKind::Connect | HttpErrorKind::Timeout if host.starts_with("169.254.") => Err(
-                HttpError::new(HttpErrorKind::Unknown, Unreached::NoCredentials),
-            ),
-            // Deleting is the same however often it is done.
-            HttpErrorKind::Interrupted | HttpErrorKind::Timeout if is_delete => {
-                Err(HttpError::new(HttpErrorKind::Request, error))
-            }
-            HttpErrorKind::Connect => Err(HttpError::new(
-                kind,
-                Unreached::NoConnection {
-                    host,
-                    source: error.into(),
-                },
-            )),
-            _ => Err(error),
-        }
-    }
-}
-
-/// Cuts a refusal to what it says. One that may be asked again, or that a store has a word for (it is not there, it is
-/// there already), stays a response; the others are errors, not to be repeated.
-async fn in_brief(response: HttpResponse) -> Result<HttpResponse, HttpError> {
-    let status = response.status();
-    if status.is_success() || status.as_u16() == 304 {
-        return Ok(response);
-    }
-    let (parts, body) = response.into_parts();
-    let body = body.bytes().await?;
-    let header = |name: &str| Some(parts.headers.get(name)?.to_str().ok()?.to_owned());
-    let answer = S3Answer::new(status.as_u16(), header, std::str::from_utf8(&body).ok());
-    let has_word = match status.as_u16() {
-        404 => answer.code.as_deref() != Some("NoSuchBucket"),
-        412 | 408 | 429 => true,
-        501 | 505 => false,
-        other => other >= 500,
-    };
-    if has_word {
-        let said = answer.explanation();
-        let said = said.unwrap_or_else(|| "without a word".to_owned());
-        return Ok(HttpResponse::from_parts(parts, said.into()));
-    }
-    Err(HttpError::new(HttpErrorKind::Unknown, answer))
 }
 
 #[cfg(test)]
