@@ -24,6 +24,9 @@ use crate::store::all;
 /// How old staging is when nobody can be about to commit it any more.
 pub const STAGING_MAX_AGE: Duration = Duration::from_secs(48 * 60 * 60);
 
+/// How often the clock is read until the object that it is read off is not cleared before.
+const CLOCK_TRIES: u32 = 3;
+
 /// What was cleared from staging.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClearedStaging {
@@ -113,16 +116,21 @@ impl Lake {
     /// The time by the clock that the store stamps its objects with, which may not be ours.
     pub(crate) async fn store_time(&self) -> Result<DateTime<Utc>, LoadError> {
         let path = location::clock(&Uuid::new_v4().to_string());
-        self.store.overwrite(&path, Bytes::new()).await?;
-        let written = self.store.head(&path).await;
-        self.store.delete(&path).await?;
-        let written = written?.ok_or_else(|| {
-            LoadError::store("look at", &path)(object_store::Error::NotFound {
+        for _ in 0..CLOCK_TRIES {
+            self.store.overwrite(&path, Bytes::new()).await?;
+            let written = self.store.head(&path).await;
+            self.store.delete(&path).await?;
+            // Where we were stopped for days in between, another may have cleared it.
+            if let Some(written) = written? {
+                return Ok(written.last_modified);
+            }
+        }
+        Err(LoadError::store("look at", &path)(
+            object_store::Error::NotFound {
                 path: path.to_string(),
                 source: "it was just written".into(),
-            })
-        })?;
-        Ok(written.last_modified)
+            },
+        ))
     }
 
     /// Of each partition that something is staged for, what must stay.

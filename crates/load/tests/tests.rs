@@ -13,6 +13,7 @@ mod crashing_store;
 mod faulty_store;
 mod files;
 mod held;
+mod paused;
 mod racers;
 mod readers;
 mod s3_faults;
