@@ -50,14 +50,14 @@ impl Lake {
         &self,
         heads: Vec<(PartitionKey, Head)>,
     ) -> Result<Vec<CurrentFiles>, LoadError> {
-        let published: Vec<_> = heads.iter().filter(|(_, head)| head.published).collect();
-        let paths = published
+        let published: Vec<_> = heads
             .iter()
-            .map(|(key, head)| location::manifest(key, head.revision))
+            .filter(|(_, head)| head.published)
+            .cloned()
             .collect();
-        let read = self.store.read_each(paths, Manifest::from_json).await?;
+        let read = self.read_manifests(&published, Manifest::from_json).await?;
         let mut manifests: BTreeMap<&PartitionKey, Manifest> = BTreeMap::new();
-        for ((key, head), manifest) in published.into_iter().zip(read) {
+        for ((key, head), manifest) in published.iter().zip(read) {
             let manifest = manifest.ok_or_else(|| Self::lost_manifest(key, head.revision))?;
             manifests.insert(key, manifest);
         }

@@ -338,7 +338,10 @@ fn age(folder: &Path) {
         if path.is_dir() {
             age(&path);
         }
-        let file = std::fs::File::open(&path).unwrap();
+        // What is done beside the one operation that is stopped may go on for a moment.
+        let Ok(file) = std::fs::File::open(&path) else {
+            continue;
+        };
         let modified: SystemTime = file.metadata().unwrap().modified().unwrap();
         file.set_modified(modified - by).unwrap();
     }
