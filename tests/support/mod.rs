@@ -8,6 +8,8 @@ mod lake;
 mod program;
 // DuckDB, told what to run.
 mod duckdb;
+// What the views should say, worked out anew.
+pub(crate) mod quality;
 // What stands between the program and its source.
 mod network;
 // An S3 server.

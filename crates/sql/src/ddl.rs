@@ -149,6 +149,7 @@ fn table_statements(table: Table, target: &Target, lake: &LakeTables) -> Vec<Str
         ],
         Engine::BigQuery => vec![
             own_table(table, target, &lake.masking),
+            format!("TRUNCATE TABLE {}", target.full_name(table.name())),
             bigquery_load(table, target, lake),
         ],
         Engine::Athena => vec![athena(table, target, lake)],
@@ -207,7 +208,12 @@ pub(crate) fn own_table(
     for column in PathColumn::of(target.grain) {
         let (name, kind) = (column.name(), column.type_of(engine));
         let comment = comment(column.doc());
-        lines.push(format!("    {name} {kind} NOT NULL{comment}"));
+        // What BigQuery reads off a path may be null for all it knows.
+        let not_null = match engine {
+            Engine::BigQuery => "",
+            _ => " NOT NULL",
+        };
+        lines.push(format!("    {name} {kind}{not_null}{comment}"));
     }
     let name = target.full_name(table.name());
     let doc = engine.literal(row_doc(table));
@@ -262,7 +268,7 @@ fn bigquery_load(table: Table, target: &Target, lake: &LakeTables) -> String {
         .iter()
         .map(|column| format!("{} {}", column.name(), column.type_of(target.engine)));
     format!(
-        "-- The first load.\nLOAD DATA OVERWRITE {}\nFROM FILES (\n    format = 'PARQUET',\n    uris = [{}],\n    \
+        "LOAD DATA INTO {}\nFROM FILES (\n    format = 'PARQUET',\n    uris = [{}],\n    \
          hive_partition_uri_prefix = {},\n    enable_list_inference = TRUE\n)\nWITH PARTITION COLUMNS ({})",
         target.full_name(table.name()),
         literal(format!("{}/{table}/*.parquet", lake.location)),

@@ -40,6 +40,16 @@ impl Engine {
         }
     }
 
+    /// Which addresses it can read a lake at; empty where it is any path or address.
+    pub fn schemes(self) -> &'static [&'static str] {
+        match self {
+            Self::DuckDb | Self::Spark => &[],
+            Self::Snowflake => &["s3://", "gcs://", "azure://"],
+            Self::BigQuery => &["gs://", "s3://"],
+            Self::Athena => &["s3://"],
+        }
+    }
+
     /// A text, as its queries spell it.
     pub fn literal(self, text: &str) -> String {
         match self {

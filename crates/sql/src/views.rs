@@ -57,7 +57,8 @@ const LLM_CALLS_WITH_PROMPT: View = View {
 const QUERY_FEEDBACK: View = View {
     name: "query_feedback",
     doc: "one row per search that was rated: its latest vote, how many of each, and all tags; the search's columns are \
-          null where it is not in the lake, and votes that name no search are left out",
+          null where it is not in the lake, and votes that name no search are left out. \
+          No tags are null or an empty list",
     query: "\
 WITH votes AS (
     SELECT

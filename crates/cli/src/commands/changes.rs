@@ -154,7 +154,7 @@ fn sql(
         schema: args.schema.clone(),
         time_zone: None,
     };
-    let location = location(args.location.as_deref(), &report.location);
+    let location = location(args.location.as_deref(), &report.location, target.engine)?;
     let mut sql = create_tables(&target, &location);
     for partition in &report.partitions {
         let tables = partition.tables.iter().map(|table| TableLoad {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use answerlake_model::{Grain, PerTable};
-use answerlake_pipeline::Reading;
 use answerlake_pipeline::plan::Range;
+use answerlake_pipeline::{PipelineError, Reading};
 use answerlake_sql::{Engine, LakeTables, SchemaName, Target, TimeZone, ddl};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -103,7 +103,7 @@ pub(crate) fn execute(args: &DdlArgs) -> anyhow::Result<Exit> {
             Engine::DuckDb => reading.tables_with_files().await?,
             _ => PerTable::from_fn(|_| true),
         };
-        let location = location(args.location.as_deref(), &reading.location);
+        let location = location(args.location.as_deref(), &reading.location, target.engine)?;
         let sql = ddl(
             &target,
             &LakeTables {
@@ -128,6 +128,23 @@ pub(crate) fn execute(args: &DdlArgs) -> anyhow::Result<Exit> {
 }
 
 /// Where an engine finds the lake.
-pub(super) fn location(given: Option<&str>, own: &str) -> String {
-    given.unwrap_or(own).trim_end_matches('/').to_owned()
+pub(super) fn location(
+    given: Option<&str>,
+    own: &str,
+    engine: Engine,
+) -> Result<String, PipelineError> {
+    let location = given.unwrap_or(own).trim_end_matches('/');
+    let schemes = engine.schemes();
+    if schemes.is_empty() || schemes.iter().any(|scheme| location.starts_with(scheme)) {
+        return Ok(location.to_owned());
+    }
+    Err(PipelineError::Usage {
+        reason: format!(
+            "{engine} reads no lake at `{location}`: expected an address that begins with {}",
+            schemes.join(" or ")
+        ),
+        hint: Some(
+            "say with `--location` where the engine finds the lake, or a copy of it".to_owned(),
+        ),
+    })
 }
