@@ -365,6 +365,70 @@ fn the_other_engines_read_what_is_made_for_them() {
     }
 }
 
+/// Spark itself, with a Python of its own below `target`.
+#[test]
+#[ignore = "takes half a minute, and installs Spark (450 MB) first: `make long`"]
+fn spark_reads_what_is_made_for_it() {
+    let setup = lake("ddl-spark");
+    let program = ddl(&setup, "spark").with("--time-zone", "Europe/Berlin");
+    let sql = in_file(&setup, "spark.sql", &program);
+    let counts = TABLES.map(|table| {
+        let sql = format!("SELECT count(*) AS rows, count(DISTINCT dt) AS days FROM {table}");
+        (table, sql)
+    });
+    let queries: Map<String, Value> = counts
+        .into_iter()
+        .chain(VIEWS.map(|view| (view, format!("SELECT * FROM {view}"))))
+        .chain([(
+            "prompts",
+            "SELECT answer_id, prompt_text FROM llm_calls_with_prompt".to_owned(),
+        )])
+        .map(|(name, sql)| (name.to_owned(), json!(sql)))
+        .collect();
+    let found = spark(&setup, &sql, &Value::Object(queries));
+    let records = setup.source.records();
+    let counts = truth::counts(&records);
+    for table in TABLES {
+        assert_eq!(found[table][0]["rows"], counts[table], "{table}");
+    }
+    assert_eq!(found["queries"][0]["days"], 3);
+    check_views(&setup, found.as_object().unwrap(), TimeDelta::hours(2), &[]);
+    let answers: Vec<&Value> = records
+        .iter()
+        .flat_map(|record| truth::objects(&record["answerDebug"]))
+        .collect();
+    for prompt in found["prompts"].as_array().unwrap() {
+        let answer = answers
+            .iter()
+            .find(|answer| answer["_id"] == prompt["answer_id"]);
+        assert_eq!(prompt["prompt_text"], json!(truth::prompt(answer.unwrap())));
+    }
+}
+
+/// Runs SQL on Spark, then queries; gives the rows of each.
+#[track_caller]
+fn spark(setup: &Setup, sql: &str, queries: &Value) -> Value {
+    const SPARK: &str = "pyspark==4.1.1";
+    let venv = repository("target/spark-venv");
+    let python = venv.join("bin/python");
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {stderr}");
+        output.stdout
+    };
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", SPARK]));
+    let folder = setup.place.path("spark");
+    std::fs::create_dir(&folder).unwrap();
+    let input = setup.place.write("queries.json", queries.to_string());
+    let output = run(Command::new(&python)
+        .arg(repository("tests/spark_reads.py"))
+        .args([folder.to_str().unwrap(), sql])
+        .stdin(std::fs::File::open(input).unwrap()));
+    serde_json::from_slice(&output).unwrap()
+}
+
 /// Whether a type, as a parser calls it for DuckDB, holds what DuckDB's own does.
 fn is_kind(given: &str, duckdb: &str) -> bool {
     match duckdb {

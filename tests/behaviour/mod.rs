@@ -50,8 +50,12 @@ mod restore;
 mod duckdb;
 // The files that readers may take.
 mod files;
+// Readers beside a run that replaces.
+mod readers;
 // A warehouse that follows the lake.
 mod changes;
+// What manifests say of their records in numbers.
+mod stats;
 // SQL that creates tables and views.
 mod ddl;
 // The pipeline files of this repository.

@@ -15,7 +15,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use answerlake_model::{DriftLedger, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId};
+use answerlake_model::{
+    ContentStats, DriftLedger, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use uuid::Uuid;
@@ -66,6 +68,8 @@ pub struct Proposal {
     pub jobs: Vec<JobBooks>,
     /// What of its records the columns do not hold.
     pub drift: DriftLedger,
+    /// What its records say in numbers; absent where that is not known.
+    pub stats: Option<ContentStats>,
     /// The version of the tables' schema.
     pub schema_version: u32,
     /// The version of the program.
@@ -453,6 +457,11 @@ impl<'a> Draft<'a> {
                 jobs: proposal.jobs.clone(),
                 // Of the same content, this program's ledger says as much as the one there, or more.
                 drift: proposal.drift.clone(),
+                // And of the same content, one that is known is as good as another.
+                stats: proposal
+                    .stats
+                    .clone()
+                    .or_else(|| same.and_then(|state| state.manifest.stats.clone())),
                 context: proposal.context.clone(),
                 // They describe the content, so they stay with it.
                 sections: same

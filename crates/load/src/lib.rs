@@ -38,6 +38,7 @@
 //!     books: PartitionBooks::default(),
 //!     jobs: Vec::new(),
 //!     drift: DriftLedger::default(),
+//!     stats: None,
 //!     schema_version: 1,
 //!     program_version: "0.1.0".to_owned(),
 //!     context: BTreeMap::new(),
@@ -102,6 +103,8 @@ pub mod current_files;
 pub mod consumer;
 // What jobs brought, as it was fetched.
 pub mod landing;
+// What the records say in numbers, as manifests keep it.
+mod stats;
 // What the records drifted by, as manifests keep it.
 mod drift;
 // Why partitions failed.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use answerlake_model::{DriftLedger, JobBooks, PartitionBooks, PerTable, RunId};
+use answerlake_model::{ContentStats, DriftLedger, JobBooks, PartitionBooks, PerTable, RunId};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
@@ -53,6 +53,9 @@ pub struct Manifest {
     /// What of its records the columns do not hold; left out when that is nothing.
     #[serde(default, skip_serializing_if = "DriftLedger::is_empty")]
     pub drift: DriftLedger,
+    /// What its records say in numbers; absent where an older program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<ContentStats>,
     /// What the orchestrator said of the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub context: BTreeMap<String, String>,

@@ -481,6 +481,22 @@ pub(crate) fn unbalanced_books(manifest: &Manifest) -> Vec<(Fault, String)> {
         );
         unbalanced.push((Fault::PartitionBooks, message));
     }
+    if let Some(stats) = &manifest.stats {
+        let votes = stats.thumbs_up + stats.thumbs_down;
+        for (table, counted) in [
+            (Table::Queries, stats.queries),
+            (Table::Feedback, votes),
+            (Table::Chunks, stats.funnel.retrieved),
+        ] {
+            if counted != rows[table] {
+                let message = format!(
+                    "stats count {counted} of `{table}`: expected its {} rows",
+                    rows[table]
+                );
+                unbalanced.push((Fault::PartitionBooks, message));
+            }
+        }
+    }
     for job in manifest.jobs.iter().filter(|job| !job.balance()) {
         unbalanced.push((Fault::JobBooks, unbalanced_job(job)));
     }

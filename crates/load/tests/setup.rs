@@ -174,6 +174,7 @@ pub(crate) fn proposal(scratch: &Path, run: &str, rows: i64) -> Proposal {
             ..PartitionBooks::default()
         },
         drift: DriftLedger::default(),
+        stats: None,
         jobs: Vec::new(),
         schema_version: 1,
         program_version: "0.1.0".to_owned(),

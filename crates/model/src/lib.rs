@@ -15,10 +15,13 @@ pub mod table;
 pub mod books;
 // What came that the tables do not hold, by path.
 pub mod drift;
+// What records say in numbers, for reports.
+pub mod stats;
 
 pub use books::{JobBooks, PartitionBooks};
 pub use drift::{Drift, DriftLedger, DriftPath, JsonType, JsonTypes, RecordDrift};
 pub use id::{AppId, ConsumerName, InvalidId, JobId, RunId};
 pub use partition::PartitionKey;
+pub use stats::{ContentStats, Funnel, Histogram, Tally};
 pub use table::{ColumnRole, PerTable, Table, TableSchema};
 pub use window::{Grain, InvalidWindow, Window};

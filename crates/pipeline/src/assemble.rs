@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use answerlake_load::{EncodedFile, PartitionedWriter, WriterConfig};
-use answerlake_model::{DriftLedger, PartitionBooks, PartitionKey, PerTable, TableSchema};
+use answerlake_model::{
+    ContentStats, DriftLedger, PartitionBooks, PartitionKey, PerTable, TableSchema,
+};
 use answerlake_transform::{
     DeadLetter, DecodeConfig, DecodedBlock, Decoder, PartitionRows, Raw, Reason, RecordRows,
-    SCHEMA_VERSION, content_digest,
+    SCHEMA_VERSION, content_digest, count_rows,
 };
 use arrow::array::RecordBatch;
 use tempfile::TempDir;
@@ -58,6 +60,7 @@ pub(crate) struct AssembledPartition {
     pub(crate) content_digest: String,
     pub(crate) books: PartitionBooks,
     pub(crate) drift: DriftLedger,
+    pub(crate) stats: ContentStats,
 }
 
 /// What was met.
@@ -141,6 +144,7 @@ struct Pass<'a> {
     partitions: BTreeMap<PartitionKey, PartitionBooks>,
     hashes: ContentHashes,
     drift: WindowDrift,
+    stats: BTreeMap<PartitionKey, ContentStats>,
     counts: Counts,
     first_dead_letter: Option<String>,
 }
@@ -188,6 +192,7 @@ impl<'a> Pass<'a> {
                 ),
             partitions: BTreeMap::new(),
             drift: WindowDrift::default(),
+            stats: BTreeMap::new(),
             counts: Counts::default(),
             first_dead_letter: None,
         })
@@ -290,7 +295,13 @@ impl<'a> Pass<'a> {
         }
         let (writer, compute) = (&mut self.writer, &self.assembly.compute);
         for (rows, kept) in partitions.iter().zip(kept) {
+            let stats = self.stats.entry(rows.key.clone()).or_default();
             for batches in kept.of(&rows.batches) {
+                for (table, batch) in batches.iter() {
+                    if let Some(batch) = batch {
+                        count_rows(stats, table, batch);
+                    }
+                }
                 compute.install(|| writer.write(&rows.key, &batches))?;
             }
         }
@@ -387,11 +398,13 @@ impl<'a> Pass<'a> {
         let mut files = compute.install(|| writer.close())?;
         drop(alone);
         let (mut partitions, mut hashes, mut drift) = (BTreeMap::new(), self.hashes, self.drift);
+        let mut stats = self.stats;
         for (key, books) in self.partitions {
             let partition = AssembledPartition {
                 files: files.remove(&key).unwrap_or_default(),
                 content_digest: hashes.digest(&key)?,
                 drift: drift.take(&key),
+                stats: stats.remove(&key).unwrap_or_default(),
                 books,
             };
             partitions.insert(key, partition);

@@ -221,6 +221,7 @@ impl<'a> Workbench<'a> {
             books: partition.books,
             jobs,
             drift: partition.drift,
+            stats: Some(partition.stats),
             schema_version: SCHEMA_VERSION,
             program_version: self.context.program_version.clone(),
             context: self.context.orchestrator.clone(),

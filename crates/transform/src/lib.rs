@@ -47,6 +47,8 @@ mod column;
 mod batch;
 // UTF-8 that comes in pieces.
 mod utf8;
+// What rows say in numbers.
+mod stats;
 // Hashes of JSON by value.
 mod digest;
 // Rows of each table, made into records again.
@@ -66,3 +68,4 @@ pub use masking::Masking;
 pub use privacy::{Policies, Policy};
 pub use restore::{RestoredRecord, Restorer};
 pub use schema::{PromptLayout, SCHEMA_VERSION};
+pub use stats::count_rows;

@@ -31,8 +31,9 @@ and types. The list is printed whole or not at all.
 
 A query over the list is never wrong: no row is missing, doubled, or of another revision. It fails where a file was \
 dropped because its partition was replaced since; then list again. A query over the glob \
-'LAKE/queries/app_id=*/dt=*/**/*.parquet' never fails for that reason, but one that begins while a partition is \
-replaced, for as long as its files take to move (milliseconds on a disk), may count rows of it twice, or miss some.
+'LAKE/queries/app_id=*/dt=*/**/*.parquet' that begins while a partition is replaced may fail the same way, or count rows \
+of it twice, or miss some, without a word: for some tenths of a second on a disk. Of 288 such queries, one after the \
+other while 90 days were replaced within a minute, 14 were wrong; over the list, none.
 
 Without a range, all that is committed; without an app, all apps of the lake. Credentials are not needed. Exit code 3 \
 where partitions have no revision that can be read (files of it are lost): they are named, and not in the list.")]
