@@ -72,11 +72,12 @@ fn hostile_records_are_set_aside(sizes: &Sizes) {
     fragment.flush().unwrap();
 
     let began = Instant::now();
-    let (outcome, peak) = place
+    let (outcome, peaks) = place
         .ingest(&[path.to_str().unwrap()])
         .with("--memory", "192MiB")
         .with("--threads", "2")
-        .outcome_and_peak_memory();
+        .outcome_and_peaks();
+    let peak = peaks.memory;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let dead_letters = 2 + 2 * sizes.tiny + 2 * sizes.days;
     let totals = &outcome.json()["totals"];

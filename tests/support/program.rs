@@ -23,6 +23,15 @@ pub(crate) struct Program {
     folder: PathBuf,
 }
 
+/// The most that a process had at any moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Peaks {
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+    /// Files, pipes and sockets.
+    pub(crate) open_files: usize,
+}
+
 /// How a run ended and what it printed.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -158,32 +167,34 @@ impl Program {
         self.command().output().unwrap().into()
     }
 
-    /// Runs it; gives the most memory that it had, in bytes, as well.
-    pub(crate) fn outcome_and_peak_memory(&self) -> (Outcome, u64) {
+    /// Runs it; gives the most that it had of memory and of open files as well.
+    pub(crate) fn outcome_and_peaks(&self) -> (Outcome, Peaks) {
         let mut command = self.command();
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let status = format!("/proc/{}/status", child.id());
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
         let has_ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let watch = scope.spawn(|| {
-                let mut peak = 0;
+                let mut peaks = Peaks::default();
                 while !has_ended.load(Ordering::Relaxed) {
                     // The system keeps the peak, so that only what comes in the last moment can be missed.
-                    let text = std::fs::read_to_string(&status).unwrap_or_default();
-                    peak = peak_memory(&text).unwrap_or(peak);
+                    let text = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+                    peaks.memory = peak_memory(&text).unwrap_or(peaks.memory);
+                    let open = std::fs::read_dir(process.join("fd")).map_or(0, Iterator::count);
+                    peaks.open_files = peaks.open_files.max(open);
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                peak
+                peaks
             });
             let outcome = Outcome::from(child.wait_with_output().unwrap());
             has_ended.store(true, Ordering::Relaxed);
-            let peak = watch.join().unwrap();
-            assert!(peak > 0, "its memory is not known");
-            (outcome, peak)
+            let peaks = watch.join().unwrap();
+            assert!(peaks.memory > 0 && peaks.open_files > 0, "{peaks:?}");
+            (outcome, peaks)
         })
     }
 
