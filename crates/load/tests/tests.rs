@@ -12,6 +12,7 @@ mod crash_everywhere;
 mod crashing_store;
 mod faulty_store;
 mod files;
+mod full_disk;
 mod held;
 mod paused;
 mod racers;
