@@ -193,3 +193,38 @@ fn a_lake_that_may_not_be_written_is_said() {
     assert_eq!(setup.lake().stamps(), before);
     setup.place.assert_scratch_is_empty();
 }
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a skip is said")]
+fn a_table_may_lie_on_another_disk() {
+    use std::os::unix::fs::MetadataExt;
+
+    let setup = setup("two-disks", |_| {});
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: there is no other disk here");
+        return;
+    };
+    let device = |path: &Path| path.metadata().unwrap().dev();
+    if device(other.path()) == device(&setup.place.path("")) {
+        println!("skipped: there is one disk here");
+        return;
+    }
+    std::fs::create_dir(setup.lake().path("")).unwrap();
+    std::os::unix::fs::symlink(other.path(), setup.lake().path("chunks")).unwrap();
+    setup.run().result();
+    assert!(!files_below(other.path()).is_empty());
+    let is_link = |path: &Path| path.symlink_metadata().unwrap().is_symlink();
+    assert!(is_link(&setup.lake().path("chunks")));
+    let left = setup.lake().files_below("_answerlake/staging/");
+    assert!(left.is_empty(), "{left:?}");
+    // The tests' own look at the lake does not follow links.
+    std::fs::remove_file(setup.lake().path("chunks")).unwrap();
+    std::fs::create_dir(setup.lake().path("chunks")).unwrap();
+    for file in files_below(other.path()) {
+        let to = setup.lake().path(&format!("chunks/{file}"));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(other.path().join(&file), to).unwrap();
+    }
+    setup.lake().assert_whole();
+    truth::assert_holds(&setup.lake(), &setup.source.records());
+}

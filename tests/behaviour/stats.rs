@@ -40,11 +40,22 @@ fn they_are_what_the_records_say() {
             assert_eq!(stats[key], rate[key], "{key} of {day}: {stats}");
         }
         let funnel = &expected["retrieval_funnel"][0];
-        let keys = ["retrieved", "sent_to_llm", "used_in_answer", "cited", "citation_known"];
+        let keys = [
+            "retrieved",
+            "sent_to_llm",
+            "used_in_answer",
+            "cited",
+            "citation_known",
+        ];
         for key in keys {
             assert_eq!(stats["funnel"][key], funnel[key], "{key} of {day}: {stats}");
         }
-        let votes = |event: &str| records.iter().filter(|record| record["event"] == event).count();
+        let votes = |event: &str| {
+            records
+                .iter()
+                .filter(|record| record["event"] == event)
+                .count()
+        };
         assert_eq!(stats["thumbs_up"], votes("thumbsUp"));
         assert_eq!(stats["thumbs_down"], votes("thumbsDown"));
         let mut tags: BTreeMap<&str, u64> = BTreeMap::new();
@@ -67,7 +78,10 @@ fn they_are_what_the_records_say() {
         // The bucket of the middle holds what the middle is.
         let times = &expected["llm_time"][0];
         let buckets = stats["completion_time_ms"].as_array().unwrap();
-        let counted: u64 = buckets.iter().map(|bucket| bucket[1].as_u64().unwrap()).sum();
+        let counted: u64 = buckets
+            .iter()
+            .map(|bucket| bucket[1].as_u64().unwrap())
+            .sum();
         assert_eq!(times["calls"], counted);
         let least = buckets.last().unwrap()[0].as_f64().unwrap();
         let max = times["max_ms"].as_f64().unwrap();
@@ -89,7 +103,11 @@ fn they_are_the_same_for_the_same_records() {
     let place = crate::support::Place::new("stats-parts");
     // In parts, joined with what is there, some records twice.
     let (late, early) = records.split_at(records.len() / 3);
-    for (name, part) in [("a.json", late), ("b.json", early), ("c.json", &records[..50])] {
+    for (name, part) in [
+        ("a.json", late),
+        ("b.json", early),
+        ("c.json", &records[..50]),
+    ] {
         let part: Vec<&Value> = part.iter().rev().collect();
         let file = place.write(name, json!(part).to_string());
         let app_id = &setup.source.config().app_id;

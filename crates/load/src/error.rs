@@ -331,6 +331,11 @@ fn is_not_allowed(error: &object_store::Error) -> bool {
         .is_some_and(|kind| [NotADirectory, PermissionDenied, ReadOnlyFilesystem].contains(&kind))
 }
 
+/// Whether a file cannot be moved because its new place lies on another disk.
+pub(crate) fn is_on_another_disk(error: &object_store::Error) -> bool {
+    local_kind(error) == Some(io::ErrorKind::CrossesDevices)
+}
+
 /// What the disk said, where the store is one.
 fn local_kind(error: &object_store::Error) -> Option<io::ErrorKind> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);

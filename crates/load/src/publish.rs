@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::data_file::DataFile;
-use crate::error::LoadError;
+use crate::error::{LoadError, is_on_another_disk};
 use crate::lake::Lake;
 use crate::location;
 use crate::manifest::Manifest;
@@ -141,7 +141,16 @@ impl Lake {
             return Ok(true);
         }
         if self.has_file(staged, file.bytes).await? {
-            return Err(LoadError::store("publish", &to)(error));
+            return match self.store.local_root() {
+                // A table's folder on another disk, through a link or a mount: the one place where a file is copied.
+                Some(root) if is_on_another_disk(&error) => {
+                    self.store
+                        .upload("publish", &root.join(staged), &to)
+                        .await?;
+                    Ok(true)
+                }
+                _ => Err(LoadError::store("publish", &to)(error)),
+            };
         }
         // Another may have moved it between the two looks.
         self.has_file(&file.path, file.bytes).await

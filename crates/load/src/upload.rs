@@ -37,7 +37,7 @@ impl LakeStore {
         }
     }
 
-    async fn upload(
+    pub(crate) async fn upload(
         &self,
         action: &'static str,
         scratch: &FilePath,
