@@ -7,7 +7,7 @@ use crate::support::{
     repository, setup, truth,
 };
 
-fn restored(program: Program) -> Vec<serde_json::Value> {
+fn restored(program: &Program) -> Vec<serde_json::Value> {
     let outcome = program.ends(0);
     let lines = outcome.stdout.lines();
     let mut records: Vec<serde_json::Value> = lines
@@ -53,7 +53,7 @@ fn a_lake_on_s3_is_the_one_on_disk() {
     assert_eq!(*committed, setup.source.days().len(), "{shown}");
     let mut records = setup.source.records();
     records.sort_by_key(ToString::to_string);
-    assert_eq!(restored(command("restore")), records);
+    assert_eq!(restored(&command("restore")), records);
     let verified = command("verify --deep --output json").ends(0).json();
     assert_eq!(verified["status"], "ok", "{verified}");
     let recovered = command("recover --output json").ends(0).json();

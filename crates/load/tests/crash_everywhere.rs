@@ -290,7 +290,6 @@ async fn bucket() -> Option<Arc<dyn ObjectStore>> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "the seed, to see the same again")]
 async fn a_crash_somewhere_is_mended_on_s3() {
     let Some(bucket) = bucket().await else {
         return;

@@ -1,5 +1,6 @@
 //! A store that goes wrong once, at a chosen operation, and is watched at every other.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -110,19 +111,18 @@ impl Shared {
     async fn operate<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let turn = self.turn.lock().await;
         let number = self.operations.fetch_add(1, SeqCst);
-        let crash = self
-            .crash
-            .map(|(at, crash)| (number.cmp(&at), crash))
-            .map(|(order, crash)| (order.is_eq(), order.is_gt(), crash));
+        let crash = self.crash.map(|(at, crash)| (number.cmp(&at), crash));
         match crash {
-            Some((true, _, Crash::Fails | Crash::Dies))
-            | Some((_, true, Crash::Dies | Crash::DiesAfter)) => Err(as_told()),
-            Some((true, _, Crash::Hangs)) => {
+            Some(
+                (Ordering::Equal, Crash::Fails | Crash::Dies)
+                | (Ordering::Greater, Crash::Dies | Crash::DiesAfter),
+            ) => Err(as_told()),
+            Some((Ordering::Equal, Crash::Hangs)) => {
                 drop(turn);
                 self.hangs.notify_one();
                 pending().await
             }
-            Some((true, _, Crash::FailsAfter | Crash::DiesAfter)) => {
+            Some((Ordering::Equal, Crash::FailsAfter | Crash::DiesAfter)) => {
                 let _ = work.await;
                 self.look(what).await;
                 Err(as_told())

@@ -47,7 +47,6 @@ fn signed(tag: &str, rows: i64) -> RecordBatch {
 /// A process of a race; the tests below start it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it is a part of the races"]
-#[expect(clippy::print_stdout, reason = "the test that started it reads this")]
 async fn racer() {
     let Ok(told) = std::env::var(TOLD) else {
         return;

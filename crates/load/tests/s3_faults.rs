@@ -150,7 +150,6 @@ async fn place(server: &'static S3Server) -> Place<impl AsyncFn() -> Ground> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stderr, reason = "the seed, to see the same again")]
 async fn a_fault_of_the_server_is_borne_or_told() {
     let Some(server) = s3_server() else {
         return;
@@ -174,7 +173,6 @@ async fn a_fault_of_the_server_is_borne_or_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes, run by `make long`"]
-#[expect(clippy::print_stderr, reason = "a number that is asked for")]
 async fn every_fault_of_the_server_is_borne_or_told() {
     let Some(server) = s3_server() else {
         return;
