@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::support::{
-    Bucket, Fate, NOTHING_LISTED, Place, Program, Relay, S3Proxy, closed_port, error_body,
-    repository, setup, truth,
+    Bucket, Certificate, Fate, NOTHING_LISTED, Place, Program, Relay, S3Proxy, closed_port,
+    error_body, repository, setup, truth,
 };
 
 fn restored(program: &Program) -> Vec<serde_json::Value> {
@@ -379,71 +379,109 @@ fn every_command_of_a_lake_is_told_how_s3_is_reached() {
     }
 }
 
+/// The program, with credentials from elsewhere than its keys: each request must be signed with those of the role.
+#[track_caller]
+fn assert_signed_by_role(bucket: &Bucket, place: &Place, variables: &[(&str, &str)]) {
+    let store = S3Proxy::start(&bucket.endpoint(), |_| Fate::Pass);
+    let program = without_keys(bucket.of(place.program("status --output json")))
+        .environment("AWS_ENDPOINT_URL", &store.url())
+        .with("--log", "trace");
+    let outcome = variables
+        .iter()
+        .fold(program, |program, (name, value)| {
+            program.environment(name, value)
+        })
+        .ends(0);
+    assert_eq!(outcome.json()["exists"], false, "{outcome:?}");
+    let seen = store.seen();
+    assert!(!seen.is_empty());
+    for request in seen {
+        let head = request.head;
+        assert!(head.contains("Credential=AKIAROLE/"), "{head}");
+        assert!(head.contains("x-amz-security-token: hush-token"), "{head}");
+    }
+    for text in [&outcome.stdout, &outcome.stderr] {
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+fn without_keys(program: Program) -> Program {
+    program
+        .without_environment("AWS_ACCESS_KEY_ID")
+        .without_environment("AWS_SECRET_ACCESS_KEY")
+}
+
+/// What machines and containers answer.
+const ROLE_KEYS: &str = r#"{"AccessKeyId": "AKIAROLE", "SecretAccessKey": "hush-key", "Token": "hush-token",
+    "Expiration": "2099-01-01T00:00:00Z"}"#;
+
 #[test]
-fn credentials_of_a_machine_and_of_a_container_are_fetched() {
-    let place = Place::new("s3-credentials");
-    let bucket = Bucket::new();
-    let keys = r#"{"AccessKeyId": "AKIAROLE", "SecretAccessKey": "hush-key", "Token": "hush-token", "Expiration": "2099-01-01T00:00:00Z"}"#;
+fn credentials_come_from_the_machine() {
+    let (place, bucket) = (Place::new("s3-machine"), Bucket::new());
     let machine = S3Proxy::answering(|request| match request.target() {
         "/latest/api/token" => (200, "a-token".to_owned()),
         "/latest/meta-data/iam/security-credentials/" => (200, "a-role".to_owned()),
-        _ => (200, keys.to_owned()),
+        _ => (200, ROLE_KEYS.to_owned()),
     });
-    let container = S3Proxy::answering(|_| (200, keys.to_owned()));
-    let token = place.write("token", "a-container-token");
-    let ways: [Vec<(&str, String)>; 2] = [
-        vec![("AWS_METADATA_ENDPOINT", machine.url())],
-        vec![
-            (
-                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-                format!("{}/v1/credentials", container.url()),
-            ),
-            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token),
-        ],
-    ];
-    for variables in ways {
-        let store = S3Proxy::start(&bucket.endpoint(), |_| Fate::Pass);
-        let mut program = bucket
-            .of(place.program("status --output json"))
-            .without_environment("AWS_ACCESS_KEY_ID")
-            .without_environment("AWS_SECRET_ACCESS_KEY")
-            .environment("AWS_ENDPOINT_URL", &store.url())
-            .with("--log", "trace");
-        for (name, value) in &variables {
-            program = program.environment(name, value);
-        }
-        let outcome = program.ends(0);
-        assert_eq!(outcome.json()["exists"], false, "{outcome:?}");
-        let seen = store.seen();
-        assert!(!seen.is_empty());
-        for request in seen {
-            assert!(
-                request.head.contains("Credential=AKIAROLE/"),
-                "{}",
-                request.head
-            );
-            assert!(request.head.contains("x-amz-security-token: hush-token"));
-        }
-        for text in [&outcome.stdout, &outcome.stderr] {
-            assert!(!text.contains("hush"), "{text}");
-        }
-    }
+    assert_signed_by_role(
+        &bucket,
+        &place,
+        &[("AWS_METADATA_ENDPOINT", &machine.url())],
+    );
+
     // Where no role is, and where nobody is.
     let nobody = S3Proxy::answering(|_| (404, String::new()));
     let closed = format!("http://127.0.0.1:{}", closed_port());
     for machine in [nobody.url(), closed] {
-        let failure = bucket
-            .of(place.program("status --output json"))
-            .without_environment("AWS_ACCESS_KEY_ID")
-            .without_environment("AWS_SECRET_ACCESS_KEY")
+        let failure = without_keys(bucket.of(place.program("status --output json")))
             .environment("AWS_METADATA_ENDPOINT", &machine)
             .fails(6);
         failure.assert_says(&["no credentials for S3", "aws configure export-credentials"]);
         assert!(!failure.retryable, "{failure:?}");
     }
     assert_eq!(nobody.seen().len(), 1);
+}
+
+#[test]
+fn credentials_come_from_the_container() {
+    let (place, bucket) = (Place::new("s3-container"), Bucket::new());
+    let container = S3Proxy::answering(|_| (200, ROLE_KEYS.to_owned()));
+    let token = place.write("token", "a-container-token");
+    let uri = format!("{}/v1/credentials", container.url());
+    let variables = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token),
+    ];
+    assert_signed_by_role(&bucket, &place, &variables);
+    let head = &container.seen()[0].head;
+    assert!(head.contains("a-container-token"), "{head}");
+}
+
+#[test]
+fn credentials_come_for_a_web_identity() {
+    let (place, bucket) = (Place::new("s3-identity"), Bucket::new());
+    let answer = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+         <AccessKeyId>AKIAROLE</AccessKeyId><SecretAccessKey>hush-key</SecretAccessKey>\
+         <SessionToken>hush-token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+         </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>";
+    let tokens = S3Proxy::answering(move |_| (200, answer.to_owned()));
+    let certificate = Certificate::new(&["localhost"]);
+    let tls = Relay::tls(&certificate, &tokens.url());
+    let endpoint = format!(
+        "https://{}",
+        tls.address().replace("127.0.0.1", "localhost")
+    );
+    let authority = place.write("authority.pem", certificate.pem());
+    let token = place.write("token", "hush-web-token");
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", endpoint.as_str()),
+        ("AWS_CA_BUNDLE", &authority),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
+        ("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/lake"),
+    ];
+    assert_signed_by_role(&bucket, &place, &variables);
     assert!(
-        container.seen()[0].head.contains("a-container-token"),
-        "the container is asked with its token"
+        tls.seen().contains("hush-web-token"),
+        "the identity is shown"
     );
 }
