@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use answerlake_load::{CommitOutcome, Lake, LakeAddress, LakeStore, LoadError, StoreAccess};
+use answerlake_load::{
+    CommitOutcome, KeptFile, KeptKind, Lake, LakeAddress, LakeStore, LoadError, StoreAccess,
+};
 use rand::{RngExt, SeedableRng};
 
 use crate::crash_everywhere::{Ground, Place, Scenario};
 use crate::crashing_store::Rename;
 use crate::s3_proxy::{Fate, Request, S3Proxy, error_body};
 use crate::s3_server::S3Server;
-use crate::setup::{s3_address, s3_server};
+use crate::setup::{key, s3_address, s3_server};
 use crate::watch::content;
 
 /// How long a fault stays.
@@ -190,4 +192,74 @@ async fn every_fault_of_the_server_is_borne_or_told() {
     }
     eprintln!("commits on S3 met {faults} faults of the server");
     assert!(faults > 300, "{faults}");
+}
+
+/// A file that takes three parts is uploaded over a way that goes wrong once; `true` when it came to that.
+async fn upload_over(
+    server: &'static S3Server,
+    file: &KeptFile,
+    content: &[u8],
+    (at, fate): (u64, &Fate),
+) -> bool {
+    let address = s3_address(server, "upload");
+    let way = Way::to(&address, server, at, fate.clone(), Lasts::Once);
+    let lake = Lake::new(LakeStore::open(&way.address).await.unwrap());
+    let what = format!("{fate:?} at {at}");
+    let kept = lake.keep(std::slice::from_ref(file)).await;
+    kept.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let direct = Lake::new(LakeStore::open(&address).await.unwrap());
+    let found = direct.strays(&file.key).await.unwrap();
+    assert_eq!(found.len(), 1, "{what}");
+    assert!(found[0].1 == content, "{what}: other bytes");
+    way.requests.load(SeqCst) > at
+}
+
+fn large_file(scratch: &std::path::Path) -> (KeptFile, Vec<u8>) {
+    let content: Vec<u8> = (0..17_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    let path = scratch.join("large");
+    std::fs::write(&path, &content).unwrap();
+    let file = KeptFile {
+        kind: KeptKind::Strays,
+        key: key(),
+        name: "ab12.ndjson.zst".to_owned(),
+        scratch: path,
+    };
+    (file, content)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_is_borne_by_an_upload_in_parts() {
+    let Some(server) = s3_server() else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let (file, content) = large_file(scratch.path());
+    let seed: u64 = rand::rng().random();
+    eprintln!("seed {seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    for (fate, _) in fates().iter().take(7) {
+        // A look, the begin, three parts, the end.
+        let at = random.random_range(0..6);
+        assert!(upload_over(server, &file, &content, (at, fate)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute, run by `make long`"]
+async fn every_fault_is_borne_by_an_upload_in_parts() {
+    let Some(server) = s3_server() else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let (file, content) = large_file(scratch.path());
+    let mut faults = 0;
+    for (fate, _) in fates().iter().take(7) {
+        let mut at = 0;
+        while upload_over(server, &file, &content, (at, fate)).await {
+            at += 1;
+        }
+        faults += at;
+    }
+    eprintln!("uploads in parts met {faults} faults of the server");
+    assert!(faults >= 6 * 7, "{faults}");
 }
