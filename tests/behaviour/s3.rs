@@ -208,12 +208,31 @@ fn what_is_out_of_order_is_asked_again_and_then_told() {
         .environment("AWS_ENDPOINT_URL", &nowhere)
         .environment("AWS_MAX_ATTEMPTS", "2")
         .fails(6);
+    assert_eq!(
+        failure.error.matches("no connection").count(),
+        1,
+        "{failure:?}"
+    );
     failure.assert_says(&[
-        "no connection to `127.0.0.1`",
+        "no connection to `127.0.0.1`: Connection refused",
         "after 1 retries",
         "AWS_ENDPOINT_URL",
     ]);
     assert!(failure.retryable, "{failure:?}");
+}
+
+#[test]
+fn a_machine_without_certificates_is_told_so() {
+    let place = Place::new("s3-certificates");
+    let failure = place
+        .program("status --output json")
+        .with("--lake", "s3://bucket/lake")
+        .environment("AWS_ACCESS_KEY_ID", "AKIA")
+        .environment("AWS_SECRET_ACCESS_KEY", "hush")
+        .environment("SSL_CERT_FILE", "/nonexistent/certificates.pem")
+        .environment("SSL_CERT_DIR", "/nonexistent")
+        .fails(6);
+    failure.assert_says(&["cannot be opened", "--ca-file or AWS_CA_BUNDLE"]);
 }
 
 #[test]

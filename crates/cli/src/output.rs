@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use answerlake_model::PerTable;
-use answerlake_pipeline::error::FailureKind;
+use answerlake_pipeline::error::{FailureKind, chain};
 use answerlake_pipeline::{PartitionReport, PartitionState, PipelineError, RunReport, RunStatus};
 use chrono::Utc;
 use clap::error::ErrorKind;
@@ -113,8 +113,8 @@ pub(crate) fn print_failure(error: &anyhow::Error, asked: &Asked) -> Exit {
     let refused = error.downcast_ref::<clap::Error>();
     let text = match (refused, &report.hint) {
         (Some(refused), _) => refused.render().to_string(),
-        (None, Some(hint)) => format!("error: {error:#}\nhint: {hint}\n"),
-        (None, None) => format!("error: {error:#}\n"),
+        (None, Some(hint)) => format!("error: {}\nhint: {hint}\n", chain(error.as_ref())),
+        (None, None) => format!("error: {}\n", chain(error.as_ref())),
     };
     // Where even stderr is gone, nobody is left to tell.
     let _ = eprint(&text);
@@ -149,7 +149,7 @@ fn report_of(error: &anyhow::Error) -> RunReport {
             RunReport::of_error(&run_id, now, now, &refused)
         }
         (None, None) => {
-            let reason = format!("{error:#}");
+            let reason = chain(error.as_ref());
             RunReport::of_error(&run_id, now, now, &PipelineError::Unexpected { reason })
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use answerlake_model::{ConsumerName, PartitionKey, Table};
 
-use crate::s3_answer::{OUT_OF_ORDER, S3Answer, Unreached};
+use crate::s3_answer::{OUT_OF_ORDER, S3Answer, Unreached, last_cause};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -230,6 +230,17 @@ impl LoadError {
             Self::NoConditionalCreate { .. } => {
                 return Some(
                     "put the lake on a store that honours it, as Amazon S3, Cloudflare R2 and MinIO do"
+                        .to_owned(),
+                );
+            }
+            Self::Open { source, .. }
+                if last_cause(&**source)
+                    .to_string()
+                    .contains("CA certificates") =>
+            {
+                return Some(
+                    "install the certificates of the system (the package `ca-certificates`), or name a PEM file of them \
+                     with --ca-file or AWS_CA_BUNDLE"
                         .to_owned(),
                 );
             }

@@ -46,11 +46,8 @@ pub(crate) enum Unreached {
     #[error("no credentials for S3: none are set, and this machine has no role that gives them")]
     NoCredentials,
     /// There was no connection.
-    #[error("no connection to `{host}`")]
-    NoConnection {
-        host: String,
-        source: Box<dyn Error + Send + Sync>,
-    },
+    #[error("no connection to `{host}`: {reason}")]
+    NoConnection { host: String, reason: String },
 }
 
 impl S3Answer {
@@ -158,6 +155,12 @@ impl S3Answer {
 }
 
 impl Unreached {
+    /// There was no connection, for the last of the causes of `error`: those before it say that in other words.
+    pub(crate) fn no_connection(host: String, error: &(dyn Error + 'static)) -> Self {
+        let reason = last_cause(error).to_string();
+        Self::NoConnection { host, reason }
+    }
+
     /// The one that is among the causes of an error, if there is one.
     pub(crate) fn among<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         among(error)
@@ -200,6 +203,15 @@ fn among<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e
         cause = error.source();
     }
     None
+}
+
+/// The cause that has none itself.
+pub(crate) fn last_cause<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last
 }
 
 /// The text of an XML element that holds nothing but text.

@@ -75,8 +75,7 @@ impl BriefService {
                 Err(HttpError::new(HttpErrorKind::Request, error))
             }
             HttpErrorKind::Connect => {
-                let source = error.into();
-                let unreached = Unreached::NoConnection { host, source };
+                let unreached = Unreached::no_connection(host, &error);
                 Err(HttpError::new(HttpErrorKind::Connect, unreached))
             }
             _ => Err(error),
