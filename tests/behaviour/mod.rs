@@ -80,6 +80,8 @@ mod memory;
 mod terminal;
 // A pipeline file to start from.
 mod init;
+// Whether a run will work from here.
+mod doctor;
 // Arguments that are refused.
 mod usage;
 // Data made to exhaust memory.

@@ -22,6 +22,7 @@ use crate::commands::changes::ChangesArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::ddl::DdlArgs;
 use crate::commands::demo::DemoArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::emulate::EmulateArgs;
 use crate::commands::files::FilesArgs;
 use crate::commands::ingest::IngestArgs;
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Check that what the lake holds is what was committed, file by file; --deep, row by row
     Verify(VerifyArgs),
+    /// Check that a run will work from here: token, source, clock, scopes, lake, room
+    Doctor(DoctorArgs),
     /// Finish what killed runs left in the lake
     Recover(RecoverArgs),
     /// Remove what killed runs left in the lake and nobody needs; without --apply, show it

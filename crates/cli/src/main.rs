@@ -55,6 +55,7 @@ fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
         Command::Plan(args) => commands::plan::execute(&args),
         Command::Status(args) => commands::status::execute(&args),
         Command::Verify(args) => commands::verify::execute(&args),
+        Command::Doctor(args) => commands::doctor::execute(&args),
         Command::Recover(args) => commands::recover::execute(&args),
         Command::Vacuum(args) => commands::vacuum::execute(&args),
         Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),

@@ -6,10 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::Utc;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::AuthConfig;
 use crate::error::ExtractError;
@@ -92,6 +94,18 @@ impl Signer {
     pub(crate) fn renews(&self) -> bool {
         !matches!(self, Self::Fixed(_))
     }
+}
+
+/// When a token ends, by its claim `exp`; `None` where it cannot be told, as of a token that is encrypted.
+pub(crate) fn end_of(token: &SecretString) -> Option<DateTime<Utc>> {
+    #[derive(Deserialize)]
+    struct Ends {
+        exp: i64,
+    }
+    let claims = token.expose_secret().split('.').nth(1)?;
+    let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+    let ends: Ends = serde_json::from_slice(&claims).ok()?;
+    DateTime::from_timestamp(ends.exp, 0)
 }
 
 impl Key {

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode};
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 use url::Url;
 
-use crate::auth::Signer;
+use crate::auth::{self, Signer};
 use crate::config::ExtractConfig;
 use crate::error::{Answer, Call, Complaint, ExtractError};
 use crate::landing::LandingSink;
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) downloads: Semaphore,
     pub(crate) counters: Counters,
     unknown_statuses: Mutex<HashSet<String>>,
+    /// How far the API's clock is ahead, as its last answer shows it.
+    skew: Mutex<Option<TimeDelta>>,
 }
 
 /// What a client has done so far.
@@ -138,6 +140,7 @@ impl ExportClient {
             downloads: Semaphore::new(config.fetch.concurrency),
             counters: Counters::default(),
             unknown_statuses: Mutex::default(),
+            skew: Mutex::default(),
             config,
         };
         Ok(Self {
@@ -162,6 +165,21 @@ impl ExportClient {
             landing: Some(landing),
             ..self.clone()
         }
+    }
+
+    /// How far the API's clock is ahead of this machine's, as its last answer shows it, to about a second.
+    pub fn clock_skew(&self) -> Option<TimeDelta> {
+        *self.shared.lock_skew()
+    }
+
+    /// When the token of the next request ends, if it says so.
+    ///
+    /// # Errors
+    /// When there is no token: its file is gone, say.
+    pub async fn token_ends(&self) -> Result<Option<DateTime<Utc>>, ExtractError> {
+        let token = self.shared.signer.token().await?;
+        header_value(&token)?;
+        Ok(auth::end_of(&token))
     }
 
     /// What the client and its clones have done so far.
@@ -238,12 +256,16 @@ impl Shared {
                 .body(body.clone()),
         };
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let sent_at = Utc::now();
         let mut response = request
             .header(ACCEPT, "application/json")
             .header("auth", header_value(&token)?)
             .send()
             .await
             .map_err(|error| ExtractError::from_sending(call, peer(), error))?;
+        if let Some(skew) = skew(response.headers(), sent_at) {
+            *self.lock_skew() = Some(skew);
+        }
         let body = read_up_to(call, &mut response, LONGEST_API_ANSWER_BYTES).await?;
         debug!(%call, status = response.status().as_u16(), bytes = body.len(), "call answered");
         let answer = self.judge(&response, &body);
@@ -321,6 +343,12 @@ impl Shared {
         }
     }
 
+    fn lock_skew(&self) -> std::sync::MutexGuard<'_, Option<TimeDelta>> {
+        self.skew
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Whether this unknown status is met for the first time, and so worth a warning.
     pub(crate) fn is_new_status(&self, status: &str) -> bool {
         self.unknown_statuses
@@ -367,6 +395,13 @@ fn redirected(response: &Response) -> Complaint {
         ),
         code: None,
     }
+}
+
+/// How far the clock of who answers is ahead, of a request sent then: both ends are known to half a second.
+fn skew(headers: &HeaderMap, sent_at: DateTime<Utc>) -> Option<TimeDelta> {
+    let date = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let way = (Utc::now() - sent_at) / 2;
+    Some(date.to_utc() + TimeDelta::milliseconds(500) - sent_at - way)
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -414,6 +414,23 @@ impl ExtractError {
         }
     }
 
+    /// The call to the source that failed, under all repetitions; `None` where what it brought is wrong, or where it is
+    /// not the matter.
+    pub fn call(&self) -> Option<&Call> {
+        match self {
+            Self::RetriesExhausted { source, .. } => source.call(),
+            Self::Unauthorized { call, .. }
+            | Self::Connect { call, .. }
+            | Self::Proxy { call, .. }
+            | Self::Handshake { call, .. }
+            | Self::Transport { call, .. }
+            | Self::Throttled { call, .. }
+            | Self::Answered { call, .. }
+            | Self::Malformed { call, .. } => Some(call),
+            _ => None,
+        }
+    }
+
     /// Whether the same thing may succeed when it is tried again later: a new run, that is. Within a run everything
     /// that could be repeated has been.
     pub fn is_retryable(&self) -> bool {

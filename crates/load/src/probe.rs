@@ -13,7 +13,7 @@ impl LakeStore {
     ///
     /// # Errors
     /// [`LoadError::NoConditionalCreate`] when it is not; else when the store fails.
-    pub(crate) async fn probe_create(&self) -> Result<(), LoadError> {
+    pub async fn probe_create(&self) -> Result<(), LoadError> {
         let path = location::probe(&Uuid::new_v4());
         let said = match self.create(&path, "first".into()).await {
             // A create that was repeated after its answer was lost meets its own success.

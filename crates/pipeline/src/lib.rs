@@ -88,6 +88,8 @@ pub mod reading;
 pub mod files;
 // `changes`: the partitions that a consumer is to load again.
 pub mod changes;
+// `doctor`: will a run work from here.
+pub mod doctor;
 // What somebody must do something about.
 pub mod problem;
 // What became of it all.

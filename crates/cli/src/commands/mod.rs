@@ -14,6 +14,8 @@ pub(crate) mod recover;
 pub(crate) mod vacuum;
 // What those have in common.
 mod answer;
+// Will a run work from here.
+pub(crate) mod doctor;
 // Bring fragments that are at hand into the lake.
 pub(crate) mod ingest;
 // Write the records back out of the lake.
