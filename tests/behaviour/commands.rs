@@ -1,14 +1,16 @@
 //! Everything that is neither a run nor an ingest: `schema`, `emulate`, `demo`, and what the program says of itself.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::{Place, TABLES, python, truth};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 12] = [
     "run",
+    "verify",
+    "doctor",
     "ingest",
     "schema",
     "files",
@@ -255,6 +257,97 @@ fn what_emulate_prints_runs_as_pasted() {
     assert!(said.contains("\nnothing to do, "), "{said}");
     place.lake().assert_whole();
     assert_eq!(place.lake().days().len(), 2);
+}
+
+/// The file of faults that the help shows is served from, and runs against it end in the records all the same.
+#[test]
+fn the_faults_of_the_help_can_be_rehearsed() {
+    let place = Place::new("rehearsed");
+    let help = place.program("emulate --help").ends(0).stdout;
+    let (_, example) = help.split_once("every kind of fault there is:").unwrap();
+    // Its comments may be wrapped, its settings are not; with what a client waits long for left out.
+    let settings = example
+        .lines()
+        .map(|line| line.split('#').next().unwrap().trim());
+    let settings: Vec<&str> = settings.filter(|line| line.contains(['=', '['])).collect();
+    let faults = settings.join("\n").replace("[[fault]]", "\n[[fault]]");
+    let quick: Vec<&str> = faults
+        .split("\n\n")
+        .filter(|fault| {
+            ![
+                "rate_limit",
+                "job_failed",
+                "no_answer",
+                "late_feedback",
+                "earlier_records",
+                "repeat_record",
+            ]
+            .iter()
+            .any(|kind| fault.contains(&format!("\"{kind}")))
+        })
+        .filter(|fault| !fault.contains("500"))
+        .collect();
+    assert!(quick.len() > 25, "{faults}");
+    let whole = place.write("whole.toml", &faults);
+    let file = place.write("faults.toml", quick.join("\n\n"));
+    let serve = |file: &str| {
+        place
+            .program("emulate --port 0 --from 2025-06-02 --to 2025-06-06 --records-per-day 20 --text-scale 0.02")
+            .with("--faults", file)
+            .command()
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(Running)
+            .unwrap()
+    };
+    let read = |emulator: &mut Running| {
+        let mut printed = BufReader::new(emulator.0.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("run pipeline.toml") {
+            assert!(printed.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        (printed, said)
+    };
+    let mut emulator = serve(&whole);
+    let (_, said) = read(&mut emulator);
+    assert!(
+        said.contains(&format!("{} faults", faults.matches("[[fault]]").count())),
+        "{said}"
+    );
+
+    let mut emulator = serve(&file);
+    let (mut printed, said) = read(&mut emulator);
+    let exports = said
+        .lines()
+        .filter(|line| line.starts_with("export ") || line.contains("run --lake"));
+    let ran = pasted(&place, &exports.collect::<Vec<_>>().join("\n"));
+    assert!(ran.contains("partitions: 4 committed"), "{ran}");
+    place.lake().assert_whole();
+    let id = emulator.0.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut rest = String::new();
+    printed.read_to_string(&mut rest).unwrap();
+    let (_, met) = rest.split_once("Faults met: ").unwrap();
+    assert!(
+        met.contains("redirect_links") || met.contains("gzip"),
+        "{rest}"
+    );
+    let unknown = place.write(
+        "unknown.toml",
+        "[[fault]]\non = \"job\"\nkind = \"html\"\nnht = 1\n",
+    );
+    let refused = place.program("emulate").with("--faults", &unknown).ends(2);
+    assert!(
+        refused.stderr.contains("line 4: unknown field `nht`"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

@@ -129,6 +129,17 @@ mod tests {
         (result, start.elapsed().as_secs(), counters.stats().retries)
     }
 
+    /// Or all that a fault has hit at once would come again at once.
+    #[test]
+    fn delays_differ_from_one_request_to_the_next() {
+        let policy = RetryPolicy {
+            retries: 5,
+            hurry: 1,
+        };
+        let delays = || policy.delays().collect::<Vec<_>>();
+        assert_ne!(delays(), delays());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_fault_that_passes_is_waited_out() {
         let (result, _, retries) = run(5, |n| if n < 4 { Err(answered(503)) } else { Ok(n) }).await;
