@@ -821,10 +821,11 @@ fn a_ready_token_is_as_good() {
 #[test]
 fn a_failure_at_night_is_told_in_full_to_people_too() {
     let setup = setup("human", |config| {
-        config.faults = vec![Fault::new(
-            On::Export,
-            FaultKind::JobFailed("FAILED".to_owned()),
-        )];
+        config.faults = vec![Fault {
+            day: Some("2025-06-23".parse().unwrap()),
+            times: u32::MAX,
+            ..Fault::new(On::Export, FaultKind::JobFailed("FAILED".to_owned()))
+        }];
     });
     let outcome = setup
         .run()

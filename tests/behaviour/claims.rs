@@ -34,6 +34,13 @@ fn ends_after(mut child: Child, line: &str, then: impl FnOnce(&mut Child)) -> Ou
     outcome
 }
 
+fn interrupt(child: &Child) {
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 fn jobs(lake: &Lake) -> Vec<(String, Value)> {
     let files = lake.files_below("_answerlake/jobs/").into_iter();
     // The store writes under another name first, ending in `#` and a number.
@@ -184,10 +191,7 @@ fn a_stop_leaves_no_claim_without_a_job() {
     while jobs(&setup.lake()).is_empty() {
         std::thread::sleep(Duration::from_millis(2));
     }
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
+    interrupt(&child);
     let outcome = Outcome::from(child.wait_with_output().unwrap());
     assert_eq!(outcome.code, Some(130), "{outcome:?}");
     let stored = jobs(&setup.lake());
@@ -223,7 +227,8 @@ fn a_claim_of_a_killed_run_is_not_waited_for_on_its_machine() {
         began.elapsed()
     );
     assert!(setup.source.emulator().jobs_started() <= 2);
-    assert_quiet(&setup);
+    setup.lake().assert_sound();
+    truth::assert_holds(&setup.lake(), &setup.source.records());
 }
 
 /// `DESIGN.md`: "A stored job is taken up only if app, event and range equal a planned window's …; the planner keeps
@@ -261,6 +266,34 @@ fn the_rest_of_a_killed_runs_window_is_taken_up_with_its_job() {
     assert_eq!(setup.source.emulator().jobs_started(), 1);
     setup.lake().assert_sound();
     truth::assert_holds(&setup.lake(), &setup.source.records());
+}
+
+#[test]
+fn a_stop_among_commits_leaves_the_rest_to_the_next_run() {
+    let setup = setup("stopped-commits", |config| {
+        config.data.records_per_day = 60;
+        config.data.to = config.data.from + TimeDelta::days(6);
+    });
+    let program = setup.run().with("--window", "6d");
+    let mut told = None;
+    let outcome = ends_after(spawn(&program), "partition committed", |child| {
+        interrupt(child);
+        told = Some(Instant::now());
+    });
+    assert!(told.unwrap().elapsed() < Duration::from_secs(10));
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    let result = outcome.json();
+    assert_eq!(result["status"], "partial", "{result}");
+    let committed = setup.lake().newest().len();
+    assert!((1..6).contains(&committed), "{committed} are in");
+    assert_eq!(
+        result["partitions"].as_array().unwrap().len(),
+        6,
+        "{result}"
+    );
+    assert_eq!(program.result()["status"], "ok");
+    assert_eq!(setup.source.emulator().jobs_started(), 1);
+    assert_quiet(&setup);
 }
 
 #[test]

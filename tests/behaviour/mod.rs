@@ -10,6 +10,10 @@ mod determinism;
 mod faults;
 // Everything that a source can do wrong, alone and mixed.
 mod fault_matrix;
+// A source that manages less at once.
+mod halving;
+// Records that come with another day's window.
+mod strays;
 // A source that no longer has what is committed.
 mod shrink;
 // What a user does wrong.
@@ -26,6 +30,8 @@ mod racers;
 mod plan;
 // What is there, and when somebody must be called.
 mod status;
+// How late records came.
+mod freshness;
 // What killed runs leave.
 mod recover;
 // What nobody needs any more.

@@ -66,6 +66,34 @@ fn reread_is_shrunk(name: &str, ids: &[&str]) {
 }
 
 #[test]
+fn what_a_day_lost_is_kept_where_that_is_asked_for() {
+    let place = Place::new("kept");
+    let before = source(&["a", "b", "c"]);
+    place.run(&before).result();
+    let after = source(&["a", "d"]);
+    let again = place
+        .run(&after)
+        .without("--from")
+        .without("--to")
+        .with("--date", "2025-06-23")
+        .with("--on-shrink", "keep")
+        .arguments(&["--force"]);
+    let result = again.result();
+    assert_eq!(result["partitions"][0]["state"], "committed", "{result}");
+    place.lake().assert_whole();
+    place.assert_scratch_is_empty();
+    truth::assert_holds(&place.lake(), &source(&["a", "b", "c", "d"]).records());
+    let newest = place.lake().newest();
+    let books = &newest.values().next().unwrap()["books"];
+    assert_eq!(
+        (&books["assigned"], &books["held"]),
+        (&json!(2), &json!(2)),
+        "{books}"
+    );
+    assert_eq!(again.result()["partitions"][0]["state"], "unchanged");
+}
+
+#[test]
 fn a_day_that_lost_a_record_stays_as_it_was() {
     reread_is_shrunk("shrunk", &["a", "c"]);
 }

@@ -182,6 +182,11 @@ impl ExportClient {
         Ok(auth::end_of(&token))
     }
 
+    /// Counts a repetition that its user has decided on.
+    pub fn count_retry(&self) {
+        self.shared.counters.retried();
+    }
+
     /// What the client and its clones have done so far.
     pub fn stats(&self) -> ClientStats {
         self.shared.counters.stats()

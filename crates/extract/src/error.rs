@@ -497,16 +497,48 @@ impl ExtractError {
 
     /// Whether the job can never be of use again.
     pub(crate) fn ends_job(&self) -> bool {
+        self.is_about_totals() || matches!(self, Self::JobNotFound { .. } | Self::JobFailed { .. })
+    }
+
+    /// Whether what a job exported does not agree with itself, or cannot be had any more: another export may.
+    pub fn is_about_content(&self) -> bool {
+        match self {
+            Self::JobNotFound { .. }
+            | Self::LinkRefused { .. }
+            | Self::FragmentCutShort { .. }
+            | Self::FragmentEmpty { .. } => true,
+            Self::RetriesExhausted { source, .. } => source.is_about_content(),
+            other => other.is_about_totals(),
+        }
+    }
+
+    /// Whether what a finished job says of itself does not agree.
+    pub(crate) fn is_about_totals(&self) -> bool {
         matches!(
             self,
-            Self::JobNotFound { .. }
-                | Self::JobFailed { .. }
-                | Self::FinishedWithoutLinks { .. }
+            Self::FinishedWithoutLinks { .. }
                 | Self::BadLink { .. }
                 | Self::FragmentCount { .. }
                 | Self::RecordCount { .. }
                 | Self::FragmentParts { .. }
         )
+    }
+
+    /// Whether the source may manage to export less: the job came to no end, or a fragment did not come whole, however
+    /// often.
+    pub fn may_be_too_much(&self) -> bool {
+        match self {
+            Self::JobStalled { .. } | Self::JobDeadline { .. } | Self::JobFailed { .. } => true,
+            Self::RetriesExhausted { source, .. } => matches!(
+                **source,
+                Self::FragmentCutShort { .. }
+                    | Self::Transport {
+                        call: Call::FetchFragment { .. },
+                        ..
+                    }
+            ),
+            _ => false,
+        }
     }
 
     /// Whether a job so young may simply not be there yet.

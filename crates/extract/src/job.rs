@@ -353,10 +353,17 @@ impl ExportClient {
             self.tell_running(Some(0.0));
             tokio::time::sleep(watch.next_interval()).await;
         }
+        let mut was_finished = false;
         for polls in 1.. {
             match self.ask_job(job_id).await {
                 Ok(reply) => match reply.state {
-                    JobState::Succeeded => return finished(record, &reply, origin, polls, self),
+                    JobState::Succeeded => match finished(record, &reply, origin, polls, self) {
+                        Err(error) if error.is_about_totals() && !was_finished => {
+                            warn!(%job_id, error = error.chain(), "finished job is asked once more");
+                            was_finished = true;
+                        }
+                        done => return done,
+                    },
                     JobState::Failed => return Err(failed(job_id, reply)),
                     JobState::Running { known } => {
                         if !known && self.shared.is_new_status(&reply.status) {
@@ -1040,6 +1047,20 @@ mod tests {
         ])
         .await;
         assert_eq!(run(&server).await.unwrap().polls, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_finished_job_whose_totals_do_not_agree_is_asked_once_more() {
+        let members = r#""analyticsFragments": [{"fileUrl": "/f"}], "store": {"totalFiles": 2}"#;
+        let wrong = ok(format!(
+            r#"{{"_id": "fj-1", "status": "SUCCESS", {members}}}"#
+        ));
+        let server = polled(vec![wrong.clone(), done(&["/f"])]).await;
+        assert_eq!(run(&server).await.unwrap().polls, 2);
+        let server = polled(vec![wrong]).await;
+        let error = run(&server).await.unwrap_err();
+        assert!(error.is_about_content(), "{error}");
+        assert_eq!(server.count(|seen| !seen.is_post()), 2);
     }
 
     /// What a finished job with these members comes to.

@@ -12,11 +12,11 @@
 //! other begins again from what it finds; N+1 is created only once N is published. A crash before the create leaves
 //! only staging, a crash after it is finished by the next run or by [`Lake::recover`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use answerlake_model::{
-    ContentStats, DriftLedger, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId,
+    ContentStats, DriftLedger, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, Table,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
@@ -24,11 +24,13 @@ use uuid::Uuid;
 
 use crate::data_file::{DataFile, Origin};
 use crate::error::{LoadError, is_refusal, is_refused_by_s3};
+use crate::freshness::{Freshness, LateRecords, add_late};
 use crate::lake::{Lake, PartitionState};
 use crate::location;
 use crate::manifest::{MANIFEST_FORMAT_VERSION, Manifest};
 use crate::publish::Published;
 use crate::rolling_writer::EncodedFile;
+use crate::shrink::Compared;
 use crate::store::all;
 use crate::verify::unbalanced_books;
 
@@ -66,6 +68,8 @@ pub struct Proposal {
     pub books: PartitionBooks,
     /// The books of the jobs that its records came from.
     pub jobs: Vec<JobBooks>,
+    /// The files of strays that were joined in, by name.
+    pub strays: BTreeSet<String>,
     /// What of its records the columns do not hold.
     pub drift: DriftLedger,
     /// What its records say in numbers; absent where that is not known.
@@ -102,6 +106,24 @@ pub enum OnCommitted {
     ReplaceRevision(u64),
     /// It stays; the outcome is [`CommitOutcome::Refused`].
     Refuse,
+}
+
+/// What is to be done with a proposal.
+enum Decision {
+    /// Nothing needs to be written.
+    Done(CommitOutcome),
+    /// It is to be the next revision.
+    Next {
+        /// What it has that was not there when the partition was read before.
+        late: BTreeMap<Table, LateRecords>,
+    },
+}
+
+impl OnCommitted {
+    /// Whether the proposal is what the source gives of the partition as a whole.
+    fn is_of_reread(self) -> bool {
+        matches!(self, Self::Replace | Self::ReplaceUnlessShrunk)
+    }
 }
 
 /// How a commit ended.
@@ -171,16 +193,17 @@ impl Lake {
         let key = &proposal.key.clone();
         for _ in 0..COMMIT_TRIES {
             let mut settled = self.settle(key).await?;
-            match self.decide(settled.as_mut(), &mut proposal).await {
-                Ok(None) => {}
-                Ok(Some(outcome)) => return Ok(outcome),
+            let late = match self.decide(settled.as_mut(), &mut proposal).await {
+                Ok(Decision::Next { late }) => late,
+                Ok(Decision::Done(outcome)) => return Ok(outcome),
                 Err(error) => match &settled {
                     // What it could not read may have been dropped meanwhile.
                     Some(state) if self.is_superseded(key, state.revision).await? => continue,
                     _ => return Err(error),
                 },
-            }
-            let draft = Draft::new(settled.as_ref(), &proposal);
+            };
+            let mut draft = Draft::new(settled.as_ref(), &proposal);
+            draft.manifest.freshness = freshness(settled.as_ref(), &proposal, &late);
             let created = match self.stage_freshly(&draft).await {
                 Ok(()) => self.create_revision(key, &draft.manifest).await,
                 Err(error) => Err(error),
@@ -224,37 +247,43 @@ impl Lake {
         })
     }
 
-    /// What needs no new revision; `None` where the proposal is to be the next one.
+    /// Whether the proposal is to be the next revision.
     async fn decide(
         &self,
         mut settled: Option<&mut PartitionState>,
         proposal: &mut Proposal,
-    ) -> Result<Option<CommitOutcome>, LoadError> {
+    ) -> Result<Decision, LoadError> {
         if let Some(state) = settled.as_deref_mut().filter(|_| proposal.recheck) {
             self.recheck(state, proposal).await?;
         }
         let settled = settled.as_deref();
         if let Some(outcome) = decide_without_reading(settled, proposal) {
-            return Ok(Some(outcome));
+            return Ok(Decision::Done(outcome));
         }
+        let next = Decision::Next {
+            late: BTreeMap::new(),
+        };
         let Some(state) = settled else {
-            return Ok(None);
+            return Ok(next);
         };
         if state.is_broken() {
             tracing::warn!(partition = %proposal.key, revision = state.revision, missing = ?state.missing, "broken revision is replaced");
-            return Ok(None);
+            return Ok(next);
         }
-        if proposal.on_committed != OnCommitted::ReplaceUnlessShrunk
-            || holds_the_same(state, proposal)
-        {
-            return Ok(None);
+        if !proposal.on_committed.is_of_reread() || holds_the_same(state, proposal) {
+            return Ok(next);
         }
-        let lost = self.lost_records(state, proposal).await?;
-        Ok(lost.map(|lost| CommitOutcome::Shrunk {
-            revision: state.revision,
-            lost: lost.count,
-            example: lost.example,
-        }))
+        let Compared { lost, late } = self.compare_records(state, proposal).await?;
+        match lost {
+            Some(lost) if proposal.on_committed == OnCommitted::ReplaceUnlessShrunk => {
+                Ok(Decision::Done(CommitOutcome::Shrunk {
+                    revision: state.revision,
+                    lost: lost.count,
+                    example: lost.example,
+                }))
+            }
+            _ => Ok(Decision::Next { late }),
+        }
     }
 
     /// Reads back what is committed. Where that is not as its manifest says, the revision counts as broken; where it is
@@ -412,7 +441,9 @@ fn decide_without_reading(
     }
     let ends_provisional = state.manifest.provisional && !proposal.provisional;
     let ends_partial = state.manifest.partial && !proposal.partial;
-    if !proposal.allow_unchanged || ends_provisional || ends_partial {
+    // That they are in is to be known, so that nobody looks for them again.
+    let knows_more_strays = !proposal.strays.is_subset(&state.manifest.strays);
+    if !proposal.allow_unchanged || ends_provisional || ends_partial || knows_more_strays {
         return None;
     }
     Some(CommitOutcome::Unchanged {
@@ -421,8 +452,31 @@ fn decide_without_reading(
     })
 }
 
+/// What is known of how late records come, once the proposal has followed what is settled.
+fn freshness(
+    settled: Option<&PartitionState>,
+    proposal: &Proposal,
+    late: &BTreeMap<Table, LateRecords>,
+) -> Option<Freshness> {
+    let before = &settled?.manifest;
+    let mut freshness = before.freshness.clone();
+    if proposal.on_committed.is_of_reread() && as_of(&proposal.jobs) > as_of(&before.jobs) {
+        let first_read = as_of(&before.jobs);
+        freshness = freshness.or_else(|| {
+            Some(Freshness {
+                first_read: first_read?,
+                late: BTreeMap::new(),
+            })
+        });
+        if let Some(freshness) = &mut freshness {
+            add_late(&mut freshness.late, late);
+        }
+    }
+    freshness
+}
+
 /// When the newest of the jobs was asked for.
-fn as_of(jobs: &[JobBooks]) -> Option<DateTime<Utc>> {
+pub(crate) fn as_of(jobs: &[JobBooks]) -> Option<DateTime<Utc>> {
     jobs.iter().filter_map(|job| job.as_of).max()
 }
 
@@ -455,6 +509,14 @@ impl<'a> Draft<'a> {
                 dropped: Vec::new(),
                 books: proposal.books,
                 jobs: proposal.jobs.clone(),
+                // Joined in once, they stay in: whatever the partition is built of holds them.
+                strays: settled
+                    .into_iter()
+                    .flat_map(|state| &state.manifest.strays)
+                    .chain(&proposal.strays)
+                    .cloned()
+                    .collect(),
+                freshness: None,
                 // Of the same content, this program's ledger says as much as the one there, or more.
                 drift: proposal.drift.clone(),
                 // And of the same content, one that is known is as good as another.

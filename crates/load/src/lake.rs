@@ -60,6 +60,8 @@ pub struct KeptFile {
     pub key: PartitionKey,
     /// Its name in the lake, made of its content.
     pub name: String,
+    /// When the records were asked for; stands before the name of strays.
+    pub as_of: Option<DateTime<Utc>>,
     /// Where it lies.
     pub scratch: PathBuf,
 }
@@ -120,7 +122,8 @@ impl Lake {
     }
 
     /// Keeps files of records beside the tables, eight at once and none of them in memory. Those that are there
-    /// already are left as they are, since a name is made of the content. Returns where they are, in their order.
+    /// already are left as they are, since a name is made of the content; strays that came again later stay those of
+    /// the time when they came first. Returns where they are, in their order.
     ///
     /// # Errors
     /// When a file cannot be read or the store cannot be written; repeating it is harmless.
@@ -130,7 +133,15 @@ impl Lake {
                 KeptKind::Strays => location::strays(&file.key),
                 KeptKind::DeadLetters => location::dead_letters(&file.key),
             };
-            let path = folder.join(file.name.as_str());
+            let path = match file.as_of {
+                Some(as_of) => {
+                    let listed = self.store.list_paths(&folder, None).await?;
+                    let is_it = |path: &&Path| path.as_ref().ends_with(&format!("-{}", file.name));
+                    let found = listed.iter().find(is_it).cloned();
+                    found.unwrap_or_else(|| folder.join(stray_name(as_of, &file.name)))
+                }
+                None => folder.join(file.name.as_str()),
+            };
             if self.store.head(&path).await?.is_none() {
                 self.store.bring("write", &file.scratch, &path).await?;
             }
@@ -141,12 +152,37 @@ impl Lake {
         Ok(kept)
     }
 
-    /// The strays of the day of `key`: name and content, by name.
+    /// The names of the files of strays that an app has, by their partitions.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn strays(&self, key: &PartitionKey) -> Result<Vec<(String, Bytes)>, LoadError> {
-        self.store.read_folder(&location::strays(key)).await
+    pub async fn strays(
+        &self,
+        app_id: &AppId,
+    ) -> Result<BTreeMap<PartitionKey, BTreeSet<String>>, LoadError> {
+        let folder = location::app_strays(app_id);
+        let mut strays: BTreeMap<PartitionKey, BTreeSet<String>> = BTreeMap::new();
+        for path in self.store.list_paths(&folder, None).await? {
+            if let Some((key, name)) = location::parse_strays(&path) {
+                strays.entry(key).or_default().insert(name);
+            }
+        }
+        Ok(strays)
+    }
+
+    /// A file of strays as it is kept: compressed, a record a line.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read_strays(&self, key: &PartitionKey, name: &str) -> Result<Bytes, LoadError> {
+        let path = location::strays(key).join(name);
+        let found = self.store.read(&path).await?;
+        found.ok_or_else(|| {
+            LoadError::store("read", &path)(object_store::Error::NotFound {
+                path: path.to_string(),
+                source: "a listing showed it".into(),
+            })
+        })
     }
 
     /// Stores the record of a job in flight if there is none of its id; whether this one is stored now, rather than
@@ -307,6 +343,20 @@ impl Lake {
     }
 }
 
+/// What a file of strays is called.
+fn stray_name(as_of: DateTime<Utc>, name: &str) -> String {
+    format!("{}-{name}", as_of.format(STRAY_TIME))
+}
+
+const STRAY_TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
+
+/// When the strays of a file were asked for; `None` for a name that does not tell.
+pub fn strays_as_of(name: &str) -> Option<DateTime<Utc>> {
+    let (time, _) = name.split_once('-')?;
+    let time = chrono::NaiveDateTime::parse_from_str(time, STRAY_TIME).ok()?;
+    Some(time.and_utc())
+}
+
 /// The newest revision of each partition in a listing of commits.
 fn heads(listed: impl IntoIterator<Item = (Path, Option<Stamp>)>) -> BTreeMap<PartitionKey, Head> {
     let mut newest: BTreeMap<PartitionKey, (u64, Option<Stamp>)> = BTreeMap::new();
@@ -339,4 +389,18 @@ fn heads(listed: impl IntoIterator<Item = (Path, Option<Stamp>)>) -> BTreeMap<Pa
             )
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_strays_tells_their_time() {
+        let as_of = "2025-06-30T01:02:03.004Z".parse().unwrap();
+        let name = stray_name(as_of, "ab.ndjson.zst");
+        assert_eq!(name, "20250630T010203.004Z-ab.ndjson.zst");
+        assert_eq!(strays_as_of(&name), Some(as_of));
+        assert_eq!(strays_as_of("ab.ndjson.zst"), None);
+    }
 }

@@ -37,6 +37,7 @@
 //!     partial: false,
 //!     books: PartitionBooks::default(),
 //!     jobs: Vec::new(),
+//!     strays: std::collections::BTreeSet::new(),
 //!     drift: DriftLedger::default(),
 //!     stats: None,
 //!     schema_version: 1,
@@ -119,6 +120,8 @@ pub mod commit;
 mod file_reader;
 // All files of a revision, to be read to their end.
 pub mod held_files;
+// How late records come.
+pub mod freshness;
 // Which records a commit would lose.
 mod shrink;
 // Staged files to their places.
@@ -157,8 +160,9 @@ pub use data_file::{DataFile, Origin, TimeSpan};
 pub use error::{LoadError, PinDifference};
 pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;
+pub use freshness::{Freshness, LateRecords};
 pub use held_files::{HeldFiles, HeldRows};
-pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState};
+pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState, strays_as_of};
 pub use landing::{FoundLanding, LandingFolder, Landings};
 pub use leftover::{KeptBecause, Leftover, LeftoverKind};
 pub use manifest::Manifest;

@@ -294,10 +294,21 @@ pub fn app_strays(app_id: &AppId) -> Path {
     Path::from(format!("{OURS}/strays/app_id={app_id}"))
 }
 
-/// The folder of the strays of a partition's day.
+/// The folder of a partition's strays.
 pub fn strays(key: &PartitionKey) -> Path {
-    Path::from(format!("{OURS}/strays/{}", day(key)))
+    Path::from(format!("{OURS}/strays/{key}"))
 }
+
+/// Reads the path of a file of strays; `None` for anything else.
+pub fn parse_strays(path: &Path) -> Option<(PartitionKey, String)> {
+    let rest = path.as_ref().strip_prefix(OURS)?.strip_prefix("/strays/")?;
+    let (key, name) = rest.rsplit_once('/')?;
+    let is_whole = name.ends_with(STRAYS_ENDING);
+    Some((PartitionKey::parse(key)?, name.to_owned())).filter(|_| is_whole)
+}
+
+/// How the name of a file of strays ends.
+const STRAYS_ENDING: &str = ".ndjson.zst";
 
 /// The folder of the dead letters of a partition's day.
 pub fn dead_letters(key: &PartitionKey) -> Path {
@@ -363,7 +374,7 @@ mod tests {
         assert_eq!(lake_pin(1).as_ref(), "_answerlake/lake/00000001.json");
         assert_eq!(
             strays(&key).as_ref(),
-            "_answerlake/strays/app_id=st-1.a_B/dt=2025-06-28"
+            "_answerlake/strays/app_id=st-1.a_B/dt=2025-06-28/hour=3"
         );
         assert_eq!(
             job(key.app_id(), "fj-7").as_ref(),
@@ -432,6 +443,9 @@ mod tests {
             prop_assert!(path < manifest(&key, revision + 1));
             prop_assert_eq!(parse_commit_object(&path), Some(CommitObject::Manifest(key.clone(), revision)));
             prop_assert_eq!(parse_failure(&failure(&key)), Some(key.clone()));
+            let name = "x.ndjson.zst".to_owned();
+            prop_assert_eq!(parse_strays(&strays(&key).join(name.as_str())), Some((key.clone(), name)));
+            prop_assert_eq!(parse_strays(&strays(&key).join("x.ndjson.zst#1")), None);
             let staged = staged_file(&staging(&RunId::try_new("r-1").unwrap(), &key, "c"), Table::Queries, "x.parquet");
             prop_assert_eq!(parse_staged_file(&staged), Some(key.clone()));
             let marker = published_marker(&key, revision);

@@ -3,7 +3,7 @@
 //! Manifests are written once and kept for good, and an older program may have to carry on what a newer one wrote.
 //! So fields are only ever added, and sections that this program does not know are kept as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use answerlake_model::{ContentStats, DriftLedger, JobBooks, PartitionBooks, PerTable, RunId};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data_file::{DataFile, rows_by_table};
 use crate::error::LoadError;
+use crate::freshness::Freshness;
 
 /// The newest manifest format that this program knows.
 pub const MANIFEST_FORMAT_VERSION: u32 = 1;
@@ -50,6 +51,12 @@ pub struct Manifest {
     pub books: PartitionBooks,
     /// The books of the jobs that the rows came from.
     pub jobs: Vec<JobBooks>,
+    /// The files of strays that were joined in, by name; left out where there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub strays: BTreeSet<String>,
+    /// How late records came, as far as rereads tell; left out of a partition that was read once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Freshness>,
     /// What of its records the columns do not hold; left out when that is nothing.
     #[serde(default, skip_serializing_if = "DriftLedger::is_empty")]
     pub drift: DriftLedger,

@@ -1,14 +1,17 @@
-//! Which committed records a proposal would lose.
+//! Which committed records a proposal would lose, and which it has that came late.
 //!
 //! A source that answers with fewer records than it did before has deleted them, or has failed. Told apart by id, not
 //! by number: a record that went while another came is lost all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
+use answerlake_model::Table;
 use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -16,15 +19,19 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::commit::Proposal;
+use crate::commit::{Proposal, as_of};
 use crate::data_file::DataFile;
 use crate::error::LoadError;
 use crate::file_reader::StoredFile;
+use crate::freshness::{LateRecords, add_late};
 use crate::lake::{Lake, PartitionState};
 use crate::store::run_blocking;
 
 /// Ids that are compared at once; of more, the files are read several times.
 const IDS_AT_ONCE: u64 = 200_000;
+
+/// The column of the records' times, in every table.
+const CREATED_AT: &str = "created_at";
 
 /// Records that the partition holds and a proposal does not bring.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,15 +42,23 @@ pub(crate) struct LostRecords {
     pub(crate) example: String,
 }
 
+/// What a proposal lacks of what the partition holds, and what it has beyond that.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) lost: Option<LostRecords>,
+    /// Records that were not there when the partition was read before, by table.
+    pub(crate) late: BTreeMap<Table, LateRecords>,
+}
+
 impl Lake {
-    /// The records that the partition holds and the proposal does not bring, under any event.
+    /// Compares the records that the partition holds with those that the proposal brings, by id, under any event.
     ///
     /// One partition at a time: the ids of many would be too much for the memory of a run.
-    pub(crate) async fn lost_records(
+    pub(crate) async fn compare_records(
         &self,
         state: &PartitionState,
         proposal: &Proposal,
-    ) -> Result<Option<LostRecords>, LoadError> {
+    ) -> Result<Compared, LoadError> {
         let _alone = self
             .comparing
             .acquire()
@@ -57,7 +72,8 @@ impl Lake {
             .collect();
         let rows: u64 = held.iter().map(|(file, _)| file.rows).sum();
         let classes = rows.div_ceil(IDS_AT_ONCE).max(1);
-        let mut lost: Option<LostRecords> = None;
+        let read_before = as_of(&state.manifest.jobs);
+        let mut compared = Compared::default();
         for class in 0..classes {
             let mut ids = BTreeSet::new();
             for (file, column) in &held {
@@ -67,15 +83,16 @@ impl Lake {
                     source,
                 })?;
             }
-            let ids = without_those_brought(ids, proposal).await?;
-            if let Some(example) = ids.first() {
-                lost = Some(LostRecords {
-                    count: lost.as_ref().map_or(0, |lost| lost.count) + ids.len() as u64,
-                    example: lost.map_or_else(|| example.clone(), |lost| lost.example),
+            let found = look_at_brought(ids, proposal, (class, classes), read_before).await?;
+            add_late(&mut compared.late, &found.late);
+            if let Some(lost) = found.lost {
+                compared.lost = Some(LostRecords {
+                    count: compared.lost.as_ref().map_or(0, |lost| lost.count) + lost.count,
+                    example: compared.lost.map_or(lost.example, |lost| lost.example),
                 });
             }
         }
-        Ok(lost)
+        Ok(compared)
     }
 
     async fn collect_committed_ids(
@@ -97,23 +114,42 @@ impl Lake {
     }
 }
 
-async fn without_those_brought(
-    mut ids: BTreeSet<String>,
+/// Compares the ids of one class with those that a proposal brings.
+async fn look_at_brought(
+    ids: BTreeSet<String>,
     proposal: &Proposal,
-) -> Result<BTreeSet<String>, LoadError> {
-    let files: Vec<(PathBuf, &'static str)> = proposal
+    class: (u64, u64),
+    read_before: Option<DateTime<Utc>>,
+) -> Result<Compared, LoadError> {
+    let files: Vec<(Table, PathBuf, &'static str)> = proposal
         .files
         .iter()
-        .filter_map(|file| Some((file.path.clone(), proposal.record_id_columns[file.table]?)))
+        .filter_map(|file| {
+            let column = proposal.record_id_columns[file.table]?;
+            Some((file.table, file.path.clone(), column))
+        })
         .collect();
     run_blocking(move || {
-        for (path, column) in files {
-            remove_encoded(&path, column, &mut ids).map_err(|source| LoadError::ReadData {
+        let mut held: HashMap<String, bool> = ids.into_iter().map(|id| (id, false)).collect();
+        let mut compared = Compared::default();
+        for (table, path, column) in files {
+            let late = compared.late.entry(table).or_default();
+            let read = look_at_file(&path, column, class, read_before, &mut held, late);
+            read.map_err(|source| LoadError::ReadData {
                 path: path.display().to_string(),
                 source,
             })?;
         }
-        Ok(ids)
+        let mut lost = held.into_iter().filter(|(_, is_brought)| !is_brought);
+        if let Some((first, _)) = lost.next() {
+            let (mut count, mut example) = (1, first);
+            for (id, _) in lost {
+                count += 1;
+                example = example.min(id);
+            }
+            compared.lost = Some(LostRecords { count, example });
+        }
+        Ok(compared)
     })
     .await
 }
@@ -125,16 +161,34 @@ fn class_of(id: &str, classes: u64) -> u64 {
     hasher.finish() % classes
 }
 
-fn remove_encoded(
+/// Marks those of `held` that a file has, and counts those that it has beside them.
+fn look_at_file(
     path: &std::path::Path,
     column: &str,
-    ids: &mut BTreeSet<String>,
+    (class, classes): (u64, u64),
+    read_before: Option<DateTime<Utc>>,
+    held: &mut HashMap<String, bool>,
+    late: &mut LateRecords,
 ) -> Result<(), ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
-    let mask = only(builder.parquet_schema(), column);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), [column, CREATED_AT]);
     for batch in builder.with_projection(mask).build()? {
-        for id in texts(&batch?) {
-            ids.remove(id);
+        let batch = batch?;
+        let times = batch
+            .column_by_name(CREATED_AT)
+            .and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        for (row, id) in texts_of(&batch, column).enumerate() {
+            let Some(id) = id.filter(|id| class_of(id, classes) == class) else {
+                continue;
+            };
+            if let Some(is_brought) = held.get_mut(id) {
+                *is_brought = true;
+                continue;
+            }
+            let made = times.and_then(|times| DateTime::from_timestamp_micros(times.value(row)));
+            if let (Some(made), Some(read_before)) = (made, read_before) {
+                late.add(read_before - made);
+            }
         }
     }
     Ok(())
@@ -149,4 +203,11 @@ fn texts(batch: &RecordBatch) -> impl Iterator<Item = &str> {
     let column = batch.columns().first();
     let texts = column.and_then(|column| column.as_string_opt::<i32>());
     texts.into_iter().flat_map(|texts| texts.iter().flatten())
+}
+
+/// The texts of a column, row by row; none where there is no such column.
+fn texts_of<'b>(batch: &'b RecordBatch, column: &str) -> impl Iterator<Item = Option<&'b str>> {
+    let column = batch.column_by_name(column);
+    let texts = column.and_then(|column| column.as_string_opt::<i32>());
+    texts.into_iter().flat_map(|texts| texts.iter())
 }

@@ -3,7 +3,7 @@
 //! A manifest is read for a few of its fields only, and the rest of it skipped: a lake of three years and twenty apps
 //! is looked through in well under a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use answerlake_model::{
     AppId, Grain, JobBooks, PartitionBooks, PartitionKey, PerTable, Table, Window,
@@ -13,6 +13,7 @@ use object_store::path::Path;
 use serde::Deserialize;
 
 use crate::error::LoadError;
+use crate::freshness::Freshness;
 use crate::lake::{Head, Lake, PartitionState};
 use crate::location;
 use crate::manifest::{MANIFEST_FORMAT_VERSION, check_format_version};
@@ -41,6 +42,10 @@ pub struct PartitionSummary {
     pub bytes: u64,
     /// The books of the jobs that the rows came from.
     pub jobs: Vec<JobBooks>,
+    /// The files of strays that were joined in, by name.
+    pub strays: BTreeSet<String>,
+    /// How late records came, as far as rereads tell.
+    pub freshness: Option<Freshness>,
 }
 
 impl PartitionSummary {
@@ -60,6 +65,9 @@ struct Brief {
     files: Vec<BriefFile>,
     books: PartitionBooks,
     jobs: Vec<JobBooks>,
+    #[serde(default)]
+    strays: BTreeSet<String>,
+    freshness: Option<Freshness>,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +168,8 @@ impl Brief {
             rows,
             bytes: self.files.iter().map(|file| file.bytes).sum(),
             jobs: self.jobs,
+            strays: self.strays,
+            freshness: self.freshness,
         }
     }
 }
@@ -178,6 +188,8 @@ impl From<PartitionState> for PartitionSummary {
             rows: manifest.rows(),
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
             jobs: manifest.jobs,
+            strays: manifest.strays,
+            freshness: manifest.freshness,
         }
     }
 }

@@ -196,6 +196,7 @@ async fn an_older_job_does_not_undo_a_newer_one(test: TestLake) {
     let of_job = |rows, as_of: &str| {
         let job = JobBooks {
             export_millis: None,
+            fit: None,
             job_id: Some(format!("fj-{as_of}")),
             window: None,
             as_of: Some(as_of.parse().unwrap()),
@@ -484,22 +485,26 @@ async fn small_objects_come_and_go(test: TestLake) {
 }
 
 async fn what_is_kept_beside_the_tables_is_there_once_and_whole(test: TestLake) {
-    let files = kept_files(&test.scratch.path().join("kept"));
+    let mut files = kept_files(&test.scratch.path().join("kept"));
     let content = std::fs::read(&files[0].scratch).unwrap();
-    for _ in 0..2 {
+    for later in 0..2 {
+        files[0].as_of = files[0]
+            .as_of
+            .map(|as_of| as_of + chrono::TimeDelta::days(later));
         let kept = test.lake.keep(&files).await.unwrap();
         let paths: Vec<_> = kept.iter().map(AsRef::as_ref).collect();
         assert_eq!(
             paths,
             [
-                "_answerlake/strays/app_id=st-1/dt=2025-06-28/ab12.ndjson.zst",
+                "_answerlake/strays/app_id=st-1/dt=2025-06-28/20250629T010000.000Z-ab12.ndjson.zst",
                 "_answerlake/dead_letters/app_id=st-1/dt=2025-06-28/cd.ndjson.zst"
             ]
         );
     }
-    let strays = test.lake.strays(&key()).await.unwrap();
-    assert_eq!(strays.len(), 1);
-    assert!(strays[0].1 == content);
+    let strays = test.lake.strays(key().app_id()).await.unwrap();
+    let names: Vec<_> = strays[&key()].iter().collect();
+    assert_eq!(names, ["20250629T010000.000Z-ab12.ndjson.zst"]);
+    assert!(test.lake.read_strays(&key(), names[0]).await.unwrap() == content);
     let letters = paths(&test.lake, "_answerlake/dead_letters").await;
     assert_eq!(letters.len(), 1);
 }
@@ -516,9 +521,12 @@ async fn a_store_that_dies_keeps_a_file_whole_or_not_at_all() {
         faulty.operations_left.store(operations, SeqCst);
         let lake = |store| Lake::new(LakeStore::from_object_store("memory://", store));
         let kept = lake(Arc::new(faulty)).keep(&files[..1]).await;
-        let strays = lake(memory).strays(&key()).await.unwrap();
+        let lake = lake(memory);
+        let strays = lake.strays(key().app_id()).await.unwrap();
         assert_eq!(kept.is_ok(), strays.len() == 1);
-        assert!(strays.iter().all(|(_, bytes)| *bytes == content));
+        for name in strays.values().flatten() {
+            assert!(lake.read_strays(&key(), name).await.unwrap() == content);
+        }
         outcomes.insert(kept.is_ok());
     }
     assert_eq!(outcomes.len(), 2, "it both died and went through");
@@ -532,6 +540,7 @@ fn kept_files(scratch: &Path) -> [KeptFile; 2] {
         kind,
         key: key(),
         name: name.to_owned(),
+        as_of: (kind == KeptKind::Strays).then(|| "2025-06-29T01:00:00Z".parse().unwrap()),
         scratch: scratch.to_owned(),
     };
     [

@@ -173,6 +173,7 @@ pub(crate) fn proposal(scratch: &Path, run: &str, rows: i64) -> Proposal {
             written: rows as u64,
             ..PartitionBooks::default()
         },
+        strays: std::collections::BTreeSet::new(),
         drift: DriftLedger::default(),
         stats: None,
         jobs: Vec::new(),

@@ -345,6 +345,7 @@ fn job() -> JobBooks {
         assigned: 30,
         duplicates: 0,
         export_millis: None,
+        fit: None,
     }
 }
 

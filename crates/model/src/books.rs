@@ -38,6 +38,19 @@ pub struct JobBooks {
     /// books of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export_millis: Option<u64>,
+    /// Why the job was asked for less time than the settings allow; absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+}
+
+/// Why a job was asked for less time than the settings allow: because the source does not manage more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// The run had asked for more, in vain.
+    Halved,
+    /// An earlier run had to.
+    Kept,
 }
 
 impl JobBooks {
@@ -116,6 +129,7 @@ mod tests {
             assigned: decoded - 3,
             duplicates,
             export_millis: None,
+            fit: None,
         }
     }
 

@@ -18,7 +18,7 @@ pub mod drift;
 // What records say in numbers, for reports.
 pub mod stats;
 
-pub use books::{JobBooks, PartitionBooks};
+pub use books::{Fit, JobBooks, PartitionBooks};
 pub use drift::{Drift, DriftLedger, DriftPath, JsonType, JsonTypes, RecordDrift};
 pub use id::{AppId, ConsumerName, InvalidId, JobId, RunId};
 pub use partition::PartitionKey;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use answerlake_load::{KeptFile, KeptKind, Lake};
 use answerlake_model::PartitionKey;
 use answerlake_transform::{DeadLetter, Raw, Stray, end_without_raw, write_masking, write_raw};
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::bridge::{Fragment, OriginKind};
@@ -32,7 +33,8 @@ const COMPRESSION_LEVEL: i32 = 3;
 /// Collects them.
 pub(crate) struct Aside {
     folder: PathBuf,
-    job_id: Option<String>,
+    /// When the oldest of the jobs was asked for that bring records.
+    as_of: Option<DateTime<Utc>>,
     /// The mark of the masking that all records have passed.
     masking: Option<String>,
     /// Where dead letters go that name no partition.
@@ -59,15 +61,11 @@ pub(crate) struct AsideFiles(Vec<KeptFile>);
 
 impl Aside {
     /// Collects in `folder`, which is there.
-    pub(crate) fn try_new(
-        folder: &Path,
-        job_id: Option<String>,
-        fallback: PartitionKey,
-    ) -> Result<Self, PipelineError> {
+    pub(crate) fn try_new(folder: &Path, fallback: PartitionKey) -> Result<Self, PipelineError> {
         let compressor = zstd::bulk::Compressor::new(COMPRESSION_LEVEL);
         Ok(Self {
             folder: folder.to_owned(),
-            job_id,
+            as_of: None,
             masking: None,
             fallback,
             files: BTreeMap::new(),
@@ -85,7 +83,17 @@ impl Aside {
         }
     }
 
-    pub(crate) fn add_stray(&mut self, stray: &Stray) -> Result<(), PipelineError> {
+    /// Adds a stray that came with `fragment`. One that is in the lake is kept already.
+    pub(crate) fn add_stray(
+        &mut self,
+        stray: &Stray,
+        fragment: &Fragment,
+    ) -> Result<(), PipelineError> {
+        if fragment.origin_kind.is_in_lake() {
+            return Ok(());
+        }
+        let as_of = fragment.origin_kind.as_of();
+        self.as_of = [self.as_of, as_of].into_iter().flatten().min();
         let key = (KeptKind::Strays, stray.partition.clone());
         self.add(key, stray.json.len() as u64, |_, line| {
             line.write_all(stray.json.as_bytes())?;
@@ -105,7 +113,11 @@ impl Aside {
             return Ok(());
         }
         let key = letter.partition.as_ref().unwrap_or(&self.fallback);
-        let start = letter.line_start(self.job_id.as_deref());
+        let job_id = fragment
+            .origin_kind
+            .exported()
+            .map(|job| job.job_id.as_str());
+        let start = letter.line_start(job_id);
         let start_of_content = letter.line_start(None);
         let record_bytes = match &letter.raw {
             Raw::Block(range) => range.len() as u64,
@@ -141,6 +153,7 @@ impl Aside {
             kind,
             key,
             name: format!("{}.ndjson.zst", &hex::encode(file.content.finalize())[..16]),
+            as_of: self.as_of.filter(|_| kind == KeptKind::Strays),
             scratch: file.path,
         });
         Ok(AsideFiles(files.collect()))
@@ -274,6 +287,7 @@ impl AsideFiles {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::Arc;
 
     use answerlake_model::{AppId, Grain};
     use answerlake_transform::Reason;
@@ -282,6 +296,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::bridge::Exported;
 
     fn day(number: i64) -> PartitionKey {
         let start = DateTime::UNIX_EPOCH + TimeDelta::days(number);
@@ -332,12 +347,13 @@ mod tests {
         .unwrap();
         let fragment = Fragment {
             number: 1,
+            position: 1,
             path,
             origin: "fragment 1".to_owned(),
             promised_records: None,
             origin_kind: OriginKind::Brought,
         };
-        let mut aside = Aside::try_new(folder.path(), None, day(DAYS)).unwrap();
+        let mut aside = Aside::try_new(folder.path(), day(DAYS)).unwrap();
         let block = [small.as_bytes(), large.as_bytes()].concat();
         for round in 0..10 {
             for number in 0..DAYS {
@@ -385,16 +401,23 @@ mod tests {
     #[test]
     fn a_name_is_of_the_content_whatever_the_job_and_the_frames() {
         let folder = tempfile::tempdir().unwrap();
-        let fragment = Fragment {
+        let fragment = |job_id: &str| Fragment {
             number: 1,
+            position: 1,
             path: folder.path().join("fragment"),
             origin: "fragment 1".to_owned(),
             promised_records: None,
-            origin_kind: OriginKind::Brought,
+            origin_kind: OriginKind::Exported(Arc::new(Exported {
+                place: 0,
+                job_id: job_id.to_owned(),
+                part: None,
+                as_of: Some(DateTime::UNIX_EPOCH),
+            })),
         };
         let collect = |job_id: &str, record: &[u8], flushes: bool| {
+            let fragment = fragment(job_id);
             let folder = tempfile::tempdir_in(folder.path()).unwrap();
-            let mut aside = Aside::try_new(folder.path(), Some(job_id.to_owned()), day(0)).unwrap();
+            let mut aside = Aside::try_new(folder.path(), day(0)).unwrap();
             for number in 0..2 {
                 let letter = letter(0, number, Raw::Block(0..record.len()));
                 aside.add_dead_letter(&letter, record, &fragment).unwrap();
@@ -417,12 +440,13 @@ mod tests {
         std::fs::write(&path, "[\"cut").unwrap();
         let fragment = Fragment {
             number: 1,
+            position: 1,
             path,
             origin: "fragment 1".to_owned(),
             promised_records: None,
             origin_kind: OriginKind::Brought,
         };
-        let mut aside = Aside::try_new(folder.path(), None, day(0)).unwrap();
+        let mut aside = Aside::try_new(folder.path(), day(0)).unwrap();
         for at in [1, 10] {
             let raw = Raw::Fragment(OversizedRecord {
                 at,

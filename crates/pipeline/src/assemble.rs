@@ -13,10 +13,11 @@ use answerlake_model::{
     ContentStats, DriftLedger, PartitionBooks, PartitionKey, PerTable, TableSchema,
 };
 use answerlake_transform::{
-    DeadLetter, DecodeConfig, DecodedBlock, Decoder, PartitionRows, Raw, Reason, RecordRows,
+    DeadLetter, DecodeConfig, DecodedBlock, Decoder, Hash, PartitionRows, Raw, Reason, RecordRows,
     SCHEMA_VERSION, content_digest, count_rows,
 };
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 
 use crate::aside::{Aside, AsideFiles};
@@ -35,7 +36,6 @@ pub(crate) struct Assembly {
     pub(crate) schemas: Arc<PerTable<TableSchema>>,
     /// An empty folder for the files.
     pub(crate) scratch: PathBuf,
-    pub(crate) job_id: Option<String>,
     /// Where dead letters go that name no partition.
     pub(crate) fallback: PartitionKey,
     pub(crate) progress: Arc<WindowProgress>,
@@ -46,7 +46,8 @@ pub(crate) struct Assembly {
 pub(crate) struct Assembled {
     pub(crate) partitions: BTreeMap<PartitionKey, AssembledPartition>,
     pub(crate) aside: AsideFiles,
-    pub(crate) counts: Counts,
+    /// By job; of what came without one, one.
+    pub(crate) counts: Vec<Counts>,
     /// What is wrong with the first record that was set aside.
     pub(crate) first_dead_letter: Option<String>,
     /// The folders that the files lie in; they go with it.
@@ -71,6 +72,15 @@ pub(crate) struct Counts {
     pub(crate) margin: u64,
     pub(crate) strays: u64,
     pub(crate) unassigned: u64,
+    pub(crate) assigned: u64,
+    pub(crate) duplicates: u64,
+}
+
+impl Counts {
+    /// Records that belong to no partition of their window.
+    fn elsewhere(&self) -> u64 {
+        self.strays + self.margin
+    }
 }
 
 impl Assembled {
@@ -82,9 +92,9 @@ impl Assembled {
             .map(|partition| partition.books.written)
             .sum();
         match &self.first_dead_letter {
-            Some(letter) if written == 0 && self.counts.strays + self.counts.margin == 0 => {
+            Some(letter) if written == 0 && self.counts.iter().all(|job| job.elsewhere() == 0) => {
                 Err(PipelineError::NothingLoaded {
-                    records: self.counts.decoded,
+                    records: self.counts.iter().map(|job| job.decoded).sum(),
                     first: letter.clone(),
                 })
             }
@@ -145,7 +155,9 @@ struct Pass<'a> {
     hashes: ContentHashes,
     drift: WindowDrift,
     stats: BTreeMap<PartitionKey, ContentStats>,
-    counts: Counts,
+    counts: Vec<Counts>,
+    /// When the records of each fragment were asked for, by its number.
+    as_of: BTreeMap<u32, Option<DateTime<Utc>>>,
     first_dead_letter: Option<String>,
 }
 
@@ -182,18 +194,18 @@ impl<'a> Pass<'a> {
                 &folder,
                 Arc::clone(&memory.writers),
             )?,
-            aside: Aside::try_new(&folder, assembly.job_id.clone(), assembly.fallback.clone())?
-                .with_masking(
-                    assembly
-                        .decode
-                        .masking
-                        .as_ref()
-                        .map(|masking| masking.mark()),
-                ),
+            aside: Aside::try_new(&folder, assembly.fallback.clone())?.with_masking(
+                assembly
+                    .decode
+                    .masking
+                    .as_ref()
+                    .map(|masking| masking.mark()),
+            ),
             partitions: BTreeMap::new(),
             drift: WindowDrift::default(),
             stats: BTreeMap::new(),
-            counts: Counts::default(),
+            counts: Vec::new(),
+            as_of: BTreeMap::new(),
             first_dead_letter: None,
         })
     }
@@ -237,7 +249,7 @@ impl<'a> Pass<'a> {
                         });
                     }
                     if !is_held(&fragment) {
-                        self.counts.fragments += 1;
+                        self.counts_of(&fragment).fragments += 1;
                         if let Some(progress) = progress {
                             progress.fragment_done();
                         }
@@ -260,13 +272,16 @@ impl<'a> Pass<'a> {
             dead_letters,
         } = block;
         let is_held = is_held(fragment);
+        self.as_of
+            .insert(fragment.number, fragment.origin_kind.as_of());
         if !is_held {
-            self.counts.decoded += decoded;
+            let counts = self.counts_of(fragment);
+            counts.decoded += decoded;
+            counts.margin += margin;
+            counts.strays += strays.len() as u64;
         }
-        self.counts.margin += margin;
-        self.counts.strays += strays.len() as u64;
         for stray in &strays {
-            self.aside.add_stray(stray)?;
+            self.aside.add_stray(stray, fragment)?;
         }
         if let Some(letter) = dead_letters.first() {
             self.first_dead_letter
@@ -278,8 +293,9 @@ impl<'a> Pass<'a> {
                     let books = self.partitions.entry(key.clone()).or_default();
                     meet(books, is_held);
                     books.dead_letters += 1;
+                    self.counts_of(fragment).assigned += u64::from(!is_held);
                 }
-                None => self.counts.unassigned += 1,
+                None => self.counts_of(fragment).unassigned += 1,
             }
             self.aside.add_dead_letter(letter, &bytes, fragment)?;
         }
@@ -317,9 +333,15 @@ impl<'a> Pass<'a> {
     ) -> Result<RowRuns, PipelineError> {
         let mut written = RowRuns::default();
         let mut books = PartitionBooks::default();
+        let joins = matches!(fragment.origin_kind, OriginKind::Joined { .. });
         for record in &rows.records {
+            let verdict = self.judge(record, (fragment.number, record.record))?;
+            if joins && verdict != Verdict::Write {
+                written.skip(&record.row_ends);
+                continue;
+            }
             meet(&mut books, is_held(fragment));
-            match self.judge(record, (fragment.number, record.record))? {
+            match verdict {
                 Verdict::Write => {
                     books.written += 1;
                     self.hashes.add(&rows.key, record.hash)?;
@@ -347,12 +369,24 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        let counts = self.counts_of(fragment);
+        counts.assigned += books.assigned;
+        counts.duplicates += books.duplicates;
         *self.partitions.entry(rows.key.clone()).or_default() += books;
         Ok(written)
     }
 
-    /// Decides what becomes of a record: of several, the one with the greater `lMod` is kept, then the one with the
-    /// greater hash. (They come from one job; which job is newer decides between revisions.)
+    /// What was met of the job that a fragment came with.
+    fn counts_of(&mut self, fragment: &Fragment) -> &mut Counts {
+        let place = fragment.origin_kind.exported().map_or(0, |job| job.place);
+        if self.counts.len() <= place {
+            self.counts.resize_with(place + 1, Counts::default);
+        }
+        &mut self.counts[place]
+    }
+
+    /// Decides what becomes of a record: of several, the one of the newest job is kept, then the one with the greater
+    /// `lMod`, then the one with the greater hash.
     fn judge(&mut self, record: &RecordRows, place: Place) -> Result<Verdict, PipelineError> {
         let identity = record.identity;
         let this = Kept {
@@ -376,7 +410,7 @@ impl<'a> Pass<'a> {
             self.repeated.insert(identity, kept)?;
             return Ok(Verdict::Duplicate);
         }
-        if (this.modified_at, this.hash) > (kept.modified_at, kept.hash) {
+        if self.rank(this) > self.rank(kept) {
             self.has_late_winner = true;
             self.met.insert(identity, this)?;
             self.repeated.insert(identity, this)?;
@@ -384,6 +418,12 @@ impl<'a> Pass<'a> {
             self.repeated.insert(identity, kept)?;
         }
         Ok(Verdict::Conflict)
+    }
+
+    fn rank(&self, record: Kept) -> (Option<DateTime<Utc>>, Option<i64>, Hash) {
+        let (fragment, _) = record.place;
+        let as_of = self.as_of.get(&fragment).copied().flatten();
+        (as_of, record.modified_at, record.hash)
     }
 
     fn into_repeated(self) -> RecordIndex {
@@ -419,9 +459,9 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Whether a fragment is not brought, but what a partition holds.
+/// Whether a fragment is not brought, but is in the lake already.
 fn is_held(fragment: &Fragment) -> bool {
-    matches!(fragment.origin_kind, OriginKind::Held(_))
+    fragment.origin_kind.is_in_lake()
 }
 
 /// Counts a record of a partition, brought or held before.
@@ -481,6 +521,7 @@ mod tests {
     use object_store::{ObjectStore, ObjectStoreExt};
 
     use super::*;
+    use crate::bridge::Exported;
     use crate::progress::Progress;
 
     const DAY: &str = "2025-06-28";
@@ -509,7 +550,6 @@ mod tests {
             writer: WriterConfig::default(),
             schemas: Arc::new(table_schemas(PromptLayout::Parts)),
             scratch: folder.path().to_owned(),
-            job_id: Some("fj-1".to_owned()),
             fallback: PartitionKey::new(app_id, start, Grain::Day),
             progress: Progress::default().begin(None),
         };
@@ -519,12 +559,19 @@ mod tests {
             .map(|(records, number)| {
                 let path = folder.path().join(format!("fragment-{number}.json"));
                 std::fs::write(&path, format!("[{}]", records.join(","))).unwrap();
+                let job = Exported {
+                    place: 0,
+                    job_id: "fj-1".to_owned(),
+                    part: None,
+                    as_of: Some(window.end()),
+                };
                 Fragment {
                     number,
+                    position: number,
                     path,
                     origin: format!("fragment {number}"),
                     promised_records: Some(records.len() as u64),
-                    origin_kind: OriginKind::Brought,
+                    origin_kind: OriginKind::Exported(Arc::new(job)),
                 }
             })
             .collect();
@@ -638,8 +685,8 @@ mod tests {
             &[third.clone(), good("c")],
         ];
         let (assembled, _folder) = assemble_within(2_000, &fragments, 2);
-        assert_eq!(assembled.counts.decoded, 6);
-        assert_eq!(assembled.counts.unassigned, 3);
+        assert_eq!(assembled.counts[0].decoded, 6);
+        assert_eq!(assembled.counts[0].unassigned, 3);
         assert_eq!(only(&assembled).books.written, 3);
         assert_eq!(
             assembled.first_dead_letter.as_deref(),
@@ -676,8 +723,10 @@ mod tests {
             margin: 1,
             strays: 1,
             unassigned: 1,
+            assigned: 2,
+            duplicates: 0,
         };
-        assert_eq!(assembled.counts, expected);
+        assert_eq!(assembled.counts, [expected]);
 
         let lake = Lake::new(LakeStore::open("memory://").await.unwrap());
         assembled.aside.put(&lake).await.unwrap();
@@ -686,8 +735,11 @@ mod tests {
             "2025-07-04T00:00:00Z".parse().unwrap(),
             Grain::Day,
         );
-        let strays = lake.strays(&stray_day).await.unwrap();
-        let lines = zstd::decode_all(&strays[0].1[..]).unwrap();
+        let strays = lake.strays(stray_day.app_id()).await.unwrap();
+        let name = strays[&stray_day].first().unwrap();
+        assert!(name.starts_with("20250629T000000.000Z-"), "{name}");
+        let lines = lake.read_strays(&stray_day, name).await.unwrap();
+        let lines = zstd::decode_all(&lines[..]).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&lines).unwrap();
         assert_eq!(record["query"], "stray");
 

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use answerlake_extract::FetchedFragment;
-use answerlake_model::AppId;
+use answerlake_model::{AppId, Window};
 use answerlake_transform::frame::{BlockReader, RecordBlock};
 use answerlake_transform::{DecodedBlock, Decoder, FragmentError};
+use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::PipelineError;
@@ -73,8 +74,10 @@ pub(crate) async fn on_its_own_thread<T: Send + 'static>(
 /// A fragment on this machine's disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Fragment {
-    /// Its number, from 1.
+    /// Its number, from 1; no other that is assembled with it has it.
     pub(crate) number: u32,
+    /// Its place among those that it came with, from 1.
+    pub(crate) position: u32,
     /// Where it lies.
     pub(crate) path: PathBuf,
     /// What messages call it.
@@ -88,8 +91,10 @@ pub(crate) struct Fragment {
 /// Where records come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OriginKind {
-    /// They are brought.
+    /// They are brought, by nobody knows what.
     Brought,
+    /// A job exported them.
+    Exported(Arc<Exported>),
     /// They are dead letters, brought once more.
     TakenUp {
         /// The app, where their place in a lake tells it.
@@ -99,25 +104,68 @@ pub(crate) enum OriginKind {
     },
     /// A partition of this app holds them already.
     Held(AppId),
+    /// They join those that jobs bring, where these do not bring them: strays, and what a partition holds. Of those
+    /// that lose nothing is said: they are kept where they come from.
+    Joined {
+        /// The app.
+        app_id: AppId,
+        /// When they were asked for.
+        as_of: Option<DateTime<Utc>>,
+    },
+}
+
+/// The job that records came with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Exported {
+    /// Its place among the jobs of the window, from 0.
+    pub(crate) place: usize,
+    /// Its id.
+    pub(crate) job_id: String,
+    /// What it was asked for, where that is only a part of the window.
+    pub(crate) part: Option<Window>,
+    /// When it was asked for; absent where that is not to decide between versions of a record.
+    pub(crate) as_of: Option<DateTime<Utc>>,
 }
 
 impl OriginKind {
     /// The app that they all belong to, where that is known.
     fn app_id(&self) -> Option<&AppId> {
         match self {
-            Self::Brought => None,
+            Self::Brought | Self::Exported(_) => None,
             Self::TakenUp { app_id, .. } => app_id.as_ref(),
-            Self::Held(app_id) => Some(app_id),
+            Self::Held(app_id) | Self::Joined { app_id, .. } => Some(app_id),
         }
     }
 
     /// Whether they are masked as `decoder` masks: once more, hashes would be hashed.
     fn is_masked(&self, decoder: &Decoder) -> bool {
         match self {
-            Self::Brought => false,
+            Self::Brought | Self::Exported(_) => false,
             Self::TakenUp { masking, .. } => *masking == decoder.masking_mark(),
-            Self::Held(_) => true,
+            Self::Held(_) | Self::Joined { .. } => true,
         }
+    }
+
+    /// The job that brought them.
+    pub(crate) fn exported(&self) -> Option<&Exported> {
+        match self {
+            Self::Exported(exported) => Some(exported),
+            _ => None,
+        }
+    }
+
+    /// When they were asked for, where that is known.
+    pub(crate) fn as_of(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Exported(exported) => exported.as_of,
+            Self::Joined { as_of, .. } => *as_of,
+            Self::Brought | Self::TakenUp { .. } | Self::Held(_) => None,
+        }
+    }
+
+    /// Whether the lake holds them already, in this partition or beside it.
+    pub(crate) fn is_in_lake(&self) -> bool {
+        matches!(self, Self::Held(_) | Self::Joined { .. })
     }
 }
 
@@ -134,30 +182,50 @@ pub(crate) enum Next {
     End,
 }
 
-/// Fragments as they are downloaded.
+/// Fragments as they are downloaded, job after job, and then those that join them.
 pub(crate) struct Downloads {
+    pub(crate) jobs: VecDeque<JobDownloads>,
+    pub(crate) joined: std::vec::IntoIter<Fragment>,
+}
+
+/// The fragments of one job.
+pub(crate) struct JobDownloads {
     pub(crate) receiver: tokio::sync::mpsc::Receiver<FetchedFragment>,
-    pub(crate) job_id: String,
+    pub(crate) job: Arc<Exported>,
+    /// How many fragments the jobs before it have.
+    pub(crate) before: u32,
 }
 
 impl FragmentSource for Downloads {
     fn next(&mut self, wait: bool) -> Next {
         use tokio::sync::mpsc::error::TryRecvError;
-        let received = match (self.receiver.try_recv(), wait) {
-            (Ok(fetched), _) => Some(fetched),
-            (Err(TryRecvError::Empty), false) => return Next::NotYet,
-            (Err(TryRecvError::Empty), true) => self.receiver.blocking_recv(),
-            (Err(TryRecvError::Disconnected), _) => None,
-        };
-        received.map_or(Next::End, |fetched| {
-            Next::Fragment(Fragment {
-                number: u32::try_from(fetched.position).unwrap_or(u32::MAX),
-                path: fetched.path,
-                origin: format!("fragment {} of job `{}`", fetched.position, self.job_id),
-                promised_records: fetched.promised_records,
-                origin_kind: OriginKind::Brought,
-            })
-        })
+        while let Some(job) = self.jobs.front_mut() {
+            let received = match (job.receiver.try_recv(), wait) {
+                (Ok(fetched), _) => Some(fetched),
+                (Err(TryRecvError::Empty), false) => return Next::NotYet,
+                (Err(TryRecvError::Empty), true) => job.receiver.blocking_recv(),
+                (Err(TryRecvError::Disconnected), _) => None,
+            };
+            if let Some(fetched) = received {
+                return Next::Fragment(job.fragment(fetched));
+            }
+            self.jobs.pop_front();
+        }
+        FragmentSource::next(&mut self.joined, wait)
+    }
+}
+
+impl JobDownloads {
+    fn fragment(&self, fetched: FetchedFragment) -> Fragment {
+        let position = u32::try_from(fetched.position).unwrap_or(u32::MAX);
+        Fragment {
+            number: self.before.saturating_add(position),
+            position,
+            path: fetched.path,
+            origin: format!("fragment {position} of job `{}`", self.job.job_id),
+            promised_records: fetched.promised_records,
+            origin_kind: OriginKind::Exported(Arc::clone(&self.job)),
+        }
     }
 }
 
@@ -286,6 +354,11 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                             if let Some(app_id) = fragment.origin_kind.app_id() {
                                 decoder = Arc::new(decoder.of_app(app_id.clone()));
                             }
+                            if let Some(part) =
+                                fragment.origin_kind.exported().and_then(|job| job.part)
+                            {
+                                decoder = Arc::new(decoder.of_part(part));
+                            }
                             if fragment.origin_kind.is_masked(self.decoder) {
                                 decoder = Arc::new(decoder.of_masked());
                             }
@@ -327,7 +400,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                 let (sender, result) = mpsc::sync_channel(1);
                 let decoder = Arc::clone(&reading.decoder);
                 let fragment = Arc::clone(&reading.fragment);
-                let number = fragment.number;
+                let number = fragment.position;
                 self.compute.pool.spawn(move || {
                     // A panic would end the whole program; so it fails one window. Nobody waits for a result any more
                     // after an error; then it is dropped.

@@ -101,6 +101,8 @@ pub enum OnShrink {
     /// It stays as it is, and fails.
     #[default]
     Fail,
+    /// It is replaced, but for those records, which stay.
+    Keep,
     /// It is replaced.
     Replace,
 }

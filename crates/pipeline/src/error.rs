@@ -438,7 +438,9 @@ impl PipelineError {
                 "give another folder with --scratch, with room for the fragments of a window".to_owned()
             }
             Self::Shrunk { .. } => {
-                "nothing was replaced; if the source really holds fewer records now, run with --on-shrink replace".to_owned()
+                "nothing was replaced; if the source really holds fewer records now, run with --on-shrink keep, which keeps \
+                 them beside what came, or --on-shrink replace, which drops them"
+                    .to_owned()
             }
             Self::Strict { .. } => {
                 "nothing of it is in the lake but its dead letters and strays, under _answerlake; to commit it all the same, with \

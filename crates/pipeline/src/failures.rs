@@ -10,7 +10,8 @@ use chrono::Utc;
 
 use crate::error::{FailureKind, PipelineError, chain};
 use crate::plan::PlannedWindow;
-use crate::run::WindowOutcome;
+use crate::window_run::WindowOutcome;
+use crate::workbench::PartitionOutcome;
 
 /// Writes the notes of a run.
 pub(crate) struct FailureNotes<'r> {
@@ -47,12 +48,17 @@ impl<'r> FailureNotes<'r> {
             }
             Ok(outcome) => {
                 for (key, partition) in &outcome.partitions {
-                    match &partition.committed {
-                        Ok(_) => self.drop_note(key).await,
-                        Err(error) => self.note(key, error).await,
-                    }
+                    self.update_partition(key, partition).await;
                 }
             }
+        }
+    }
+
+    /// The same of one partition.
+    pub(crate) async fn update_partition(&self, key: &PartitionKey, outcome: &PartitionOutcome) {
+        match &outcome.committed {
+            Ok(_) => self.drop_note(key).await,
+            Err(error) => self.note(key, error).await,
         }
     }
 

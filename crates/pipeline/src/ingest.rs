@@ -90,7 +90,7 @@ async fn take_in(
                 books,
                 partitions: committed,
             }) => {
-                tally.add_job(&books);
+                tally.add_jobs(&books);
                 tally.totals.bytes_fetched += bytes;
                 partitions.extend(committed);
             }
@@ -133,7 +133,6 @@ async fn ingest_files(
     let assembly = bench.assembly(
         app.clone(),
         None,
-        None,
         fallback.clone(),
         folder.path(),
         &progress,
@@ -149,13 +148,13 @@ async fn ingest_files(
         drop(assembled);
         let folder = bench.scratch.subfolder()?;
         let held = union.restore(&bench.lake, folder.path(), number).await?;
-        let assembly = bench.assembly(app, None, None, fallback, folder.path(), &progress);
+        let assembly = bench.assembly(app, None, fallback, folder.path(), &progress);
         let all = held.into_iter().chain(fragments).collect::<Vec<_>>();
         let again = on_its_own_thread(move || assembly.run(all.into_iter())).await;
         assembled = again.map_err(of_file_at_hand)?;
         assembled.folders.push(Arc::new(folder));
     }
-    let books = reconcile(JobFacts::default(), &assembled)?;
+    let books = reconcile(vec![JobFacts::default()], &assembled)?;
     if context.stop.is_cancelled() {
         return Err(PipelineError::IngestStopped);
     }
@@ -169,7 +168,7 @@ async fn ingest_files(
         .await?;
     context.progress.end(&progress, 0);
 
-    tally.add_job(&books);
+    tally.add_jobs(&books);
     tally.totals.bytes_fetched += bytes_fetched;
     for (key, outcome) in partitions {
         tally.add_partition(&key, outcome);
@@ -205,6 +204,7 @@ fn fragments_of(files: Vec<PathBuf>, folder: &Path) -> Result<Vec<Fragment>, Pip
         };
         fragments.push(Fragment {
             number,
+            position: number,
             path,
             origin,
             promised_records: None,

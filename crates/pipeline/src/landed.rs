@@ -12,7 +12,7 @@ use answerlake_transform::AppAssignment;
 use sha2::{Digest, Sha256};
 
 use crate::assemble::{Assembled, AssembledPartition};
-use crate::bridge::{Fragment, OriginKind, on_its_own_thread};
+use crate::bridge::{Exported, Fragment, OriginKind, on_its_own_thread};
 use crate::config::OnShrink;
 use crate::error::PipelineError;
 use crate::landing::{LandedFragment, LandingManifest};
@@ -33,7 +33,7 @@ pub(crate) struct Landed {
 
 /// What was made of a landing.
 pub(crate) struct TakenIn {
-    pub(crate) books: JobBooks,
+    pub(crate) books: Vec<JobBooks>,
     pub(crate) partitions: Vec<(PartitionKey, PartitionOutcome)>,
 }
 
@@ -93,7 +93,7 @@ impl Landed {
             assembled.folders.push(Arc::new(held_in));
         }
         assembled.folders.push(folder);
-        let books = reconcile(self.facts(), &assembled)?;
+        let books = reconcile(vec![self.facts()], &assembled)?;
         let assembled = bench.refuse_if_none_loaded(assembled).await?;
         if bench.context.stop.is_cancelled() {
             return Err(PipelineError::IngestStopped);
@@ -141,6 +141,12 @@ impl Landed {
     /// Its fragments on this machine, checked.
     async fn fragments(&self, folder: &Path) -> Result<Vec<Fragment>, PipelineError> {
         let mut fragments = Vec::with_capacity(self.manifest.fragments.len());
+        let job = Arc::new(Exported {
+            place: 0,
+            job_id: self.manifest.job_id.to_string(),
+            part: None,
+            as_of: None,
+        });
         for (landed, number) in self.manifest.fragments.iter().zip(1..) {
             let scratch = folder.join(format!("landed-{number}.json.zst"));
             let path = self
@@ -154,13 +160,14 @@ impl Landed {
             }
             fragments.push(Fragment {
                 number,
+                position: number,
                 path,
                 origin: format!(
                     "fragment {number} of job `{}`, as kept",
                     self.manifest.job_id
                 ),
                 promised_records: landed.promised_records,
-                origin_kind: OriginKind::Brought,
+                origin_kind: OriginKind::Exported(Arc::clone(&job)),
             });
         }
         Ok(fragments)
@@ -179,7 +186,6 @@ impl Landed {
         let assembly = bench.assembly(
             AppAssignment::Fixed(self.manifest.app_id.clone()),
             Some((window, margin)),
-            Some(self.manifest.job_id.to_string()),
             keys[0].clone(),
             scratch,
             progress,
@@ -200,6 +206,7 @@ impl Landed {
             as_of: Some(self.manifest.posted_at),
             export_time: self.manifest.export_millis.map(Duration::from_millis),
             promised: self.manifest.promised,
+            fit: None,
         }
     }
 
@@ -214,10 +221,11 @@ impl Landed {
             partial: joined.partial && partial,
             on_committed: match window.on_shrink {
                 _ if !self.replaces => joined.on_committed,
-                OnShrink::Fail => OnCommitted::ReplaceUnlessShrunk,
+                OnShrink::Fail | OnShrink::Keep => OnCommitted::ReplaceUnlessShrunk,
                 OnShrink::Replace => OnCommitted::Replace,
             },
             earlier_jobs: joined.earlier_jobs,
+            strays: joined.strays,
             recheck: false,
         }
     }

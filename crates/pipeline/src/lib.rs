@@ -7,7 +7,8 @@
 //!   -> blocks decoded ahead, in order, on all cores                bridge    (transform)
 //!   -> records told apart, rows to data files                      assemble  (load)
 //!   -> the books                                                   reconcile
-//!   -> a commit a partition                                        run       (load)
+//!   -> a commit a partition                                        window_run (load)
+//!   -> strays join their partitions                                strays
 //!   -> RunReport                                                   report
 //! ```
 //!
@@ -58,6 +59,10 @@ pub mod progress;
 mod scratch;
 // What `run` and `ingest` work with: lake, threads, scratch.
 mod workbench;
+// One window: its jobs, its fragments, its partitions.
+mod window_run;
+// Records of other days, joined with their own.
+mod strays;
 // `run`: windows in flight, partitions committed.
 mod run;
 // Dead letters, taken up again.
@@ -78,6 +83,8 @@ mod restore;
 pub mod verify;
 // `verify --against-source`: is it what the source has.
 pub mod against_source;
+// How late records came.
+pub mod freshness;
 // `status`: what is there.
 pub mod status;
 // `schema --drift`: what came that the tables do not hold.

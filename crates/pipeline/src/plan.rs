@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use answerlake_model::{AppId, Grain, PartitionKey, Window};
+use answerlake_model::{AppId, Fit, Grain, PartitionKey, Window};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -49,6 +49,8 @@ pub enum Reason {
     Broken,
     /// It is to be read whatever holds.
     Forced,
+    /// Strays were kept for it that it was made without.
+    Strays,
     /// It is settled, but the job of its window runs at the source, and brings partitions that are due.
     InFlight,
 }
@@ -62,6 +64,7 @@ impl Reason {
             Self::Partial => "partial",
             Self::Broken => "broken",
             Self::Forced => "forced",
+            Self::Strays => "strays",
             Self::InFlight => "in_flight",
         }
     }
@@ -76,6 +79,10 @@ pub struct Committed {
     pub partial: bool,
     /// Files of it are nowhere.
     pub broken: bool,
+    /// It was made without some of its strays.
+    pub lacks_strays: bool,
+    /// How long the longest was that its jobs were asked for, where that is less than the settings allow, and why.
+    pub part: Option<(TimeDelta, Fit)>,
 }
 
 /// Some partitions next to one another, asked for with one job.
@@ -85,6 +92,116 @@ pub struct PlannedWindow {
     pub window: Window,
     /// Each of them, in order, and why it is read.
     pub partitions: Vec<(PartitionKey, Reason)>,
+    /// What is asked for with a job each, in order: the window itself, or, of a single partition, parts of it.
+    pub parts: Vec<Window>,
+    /// Why it is smaller than the settings allow; absent where it is not.
+    pub fit: Option<Fit>,
+}
+
+/// The least that is asked for.
+const LEAST_PART: TimeDelta = TimeDelta::hours(1);
+
+/// So many partitions in a row must have come in windows of one size before a larger one is tried.
+const SUCCESSES: usize = 3;
+
+impl PlannedWindow {
+    /// A window of partitions next to one another, asked for as a whole.
+    pub fn new(window: Window, partitions: Vec<(PartitionKey, Reason)>) -> Self {
+        Self {
+            window,
+            partitions,
+            parts: vec![window],
+            fit: None,
+        }
+    }
+
+    /// Whether it is asked of nobody: what it lacks is in the lake.
+    pub fn is_of_strays(&self) -> bool {
+        self.partitions
+            .iter()
+            .all(|(_, reason)| *reason == Reason::Strays)
+    }
+
+    /// Less at once, after `failed` of it came to nothing: two windows, or of one partition more parts. `None` where
+    /// it is the least there is.
+    pub(crate) fn halved(&self, failed: &Window) -> Option<Vec<Self>> {
+        if let [(first, _), rest @ ..] = &self.partitions[..]
+            && !rest.is_empty()
+        {
+            let (before, after) = self.partitions.split_at(self.partitions.len() / 2);
+            let middle = after[0].0.start();
+            let half = |start, end, partitions: &[_]| {
+                let window = Window::try_new(start, end).expect("both halves have partitions");
+                Self {
+                    fit: Some(Fit::Halved),
+                    ..Self::new(window, partitions.to_vec())
+                }
+            };
+            return Some(vec![
+                half(first.start(), middle, before),
+                half(middle, self.window.end(), after),
+            ]);
+        }
+        let hours = i32::try_from(failed.duration().num_hours()).ok()?;
+        if hours < 2 {
+            return None;
+        }
+        let parts = self.parts.iter().flat_map(|part| {
+            if part == failed {
+                cut(part, LEAST_PART * (hours - hours / 2))
+            } else {
+                vec![*part]
+            }
+        });
+        Some(vec![Self {
+            parts: parts.collect(),
+            fit: Some(Fit::Halved),
+            ..self.clone()
+        }])
+    }
+}
+
+/// Cuts a window into parts of `size`, the last of which may be shorter.
+fn cut(window: &Window, size: TimeDelta) -> Vec<Window> {
+    let mut parts = Vec::new();
+    let mut start = window.start();
+    while start < window.end() {
+        let end = (start + size).min(window.end());
+        parts.push(Window::try_new(start, end).expect("it begins before the end"));
+        start = end;
+    }
+    parts
+}
+
+/// How much is asked for at once.
+struct Size {
+    most: TimeDelta,
+    fit: Option<Fit>,
+}
+
+impl Size {
+    /// What the settings allow, or less: what the newest partitions came in, or twice that after some successes.
+    fn of(committed: &BTreeMap<PartitionKey, Committed>, config: &PipelineConfig) -> Self {
+        let allowed = to_delta(config.window.size);
+        let mut newest = committed.values().rev().map(|state| state.part);
+        let Some(Some((part, fit))) = newest.next() else {
+            return Self {
+                most: allowed,
+                fit: None,
+            };
+        };
+        let before: Vec<_> = newest.take(SUCCESSES - 1).collect();
+        let has_lasted = fit == Fit::Kept
+            && before.len() == SUCCESSES - 1
+            && before
+                .iter()
+                .all(|state| matches!(state, Some((earlier, Fit::Kept)) if *earlier >= part));
+        let most = if has_lasted { part * 2 } else { part };
+        Self {
+            most: most.min(allowed),
+            fit: (most < allowed).then_some(Fit::Kept),
+        }
+    }
 }
 
 /// What a run asks for.
@@ -240,14 +357,13 @@ pub fn plan(
             };
             due.remove(&slot).unwrap_or_else(in_flight)
         });
-        plan.windows.push(PlannedWindow {
-            partitions: partitions.collect(),
-            window,
-        });
+        let partitions = partitions.collect();
+        plan.windows.push(PlannedWindow::new(window, partitions));
     }
     let kept = plan.windows.len();
+    let size = Size::of(committed, config);
     for (key, reason) in due.into_values() {
-        plan.push(key, reason, config.window.size, kept);
+        plan.push(key, reason, &size, kept);
     }
     plan.windows.sort_by_key(|planned| planned.window.start());
     plan
@@ -287,26 +403,32 @@ fn reason(committed: Option<&Committed>, is_forced: bool) -> Option<Reason> {
         Some(Committed {
             provisional: true, ..
         }) => Some(Reason::Provisional),
-        Some(_) => is_forced.then_some(Reason::Forced),
+        Some(_) if is_forced => Some(Reason::Forced),
+        Some(Committed { lacks_strays, .. }) => lacks_strays.then_some(Reason::Strays),
     }
 }
 
 impl Plan {
-    /// Adds a partition to the last window, unless that is one of the first `kept`, or would be too large.
-    fn push(&mut self, key: PartitionKey, reason: Reason, size: Duration, kept: usize) {
+    /// Adds a partition to the last window, unless that is one of the first `kept`, or would be too large, or only one
+    /// of both is asked of the source.
+    fn push(&mut self, key: PartitionKey, reason: Reason, size: &Size, kept: usize) {
         let slot = key.window();
         if let Some(last) = self.windows[kept..].last_mut()
             && last.window.end() == slot.start()
-            && slot.end() - last.window.start() <= to_delta(size)
+            && slot.end() - last.window.start() <= size.most
+            && last.is_of_strays() == (reason == Reason::Strays)
         {
             last.window = Window::try_new(last.window.start(), slot.end()).expect("it only grows");
+            last.parts = vec![last.window];
             last.partitions.push((key, reason));
             return;
         }
-        self.windows.push(PlannedWindow {
-            window: slot,
-            partitions: vec![(key, reason)],
-        });
+        let mut planned = PlannedWindow::new(slot, vec![(key, reason)]);
+        if size.most < slot.duration() {
+            planned.parts = cut(&slot, size.most.max(LEAST_PART));
+        }
+        planned.fit = size.fit;
+        self.windows.push(planned);
     }
 }
 
@@ -352,6 +474,8 @@ mod tests {
         provisional: false,
         partial: false,
         broken: false,
+        lacks_strays: false,
+        part: None,
     };
 
     fn planned(plan: &Plan) -> Vec<String> {
@@ -477,6 +601,137 @@ mod tests {
             "01/04 uncommitted,uncommitted,in_flight"
         );
         assert_eq!(plan(&overlapping).len(), 3);
+    }
+
+    #[test]
+    fn windows_are_halved_down_to_an_hour() {
+        let partitions = |days: &[&str]| {
+            let keys = days.iter().map(|day| key(day));
+            keys.map(|key| (key, Reason::Uncommitted))
+                .collect::<Vec<_>>()
+        };
+        let three = PlannedWindow::new(
+            window("2025-06-01", "2025-06-04"),
+            partitions(&["2025-06-01", "2025-06-02", "2025-06-03"]),
+        );
+        let halves = three.halved(&three.window).unwrap();
+        let windows: Vec<_> = halves.iter().map(|half| half.window).collect();
+        assert_eq!(
+            windows,
+            [
+                window("2025-06-01", "2025-06-02"),
+                window("2025-06-02", "2025-06-04")
+            ]
+        );
+        assert_eq!(halves[1].partitions, three.partitions[1..]);
+        assert_eq!(halves[1].parts, [windows[1]]);
+        assert_eq!(halves[0].fit, Some(Fit::Halved));
+
+        let hours = |planned: &PlannedWindow| {
+            let hours = planned.parts.iter().map(|part| part.duration().num_hours());
+            hours.collect::<Vec<_>>()
+        };
+        let mut day = halves[0].clone();
+        let mut seen = Vec::new();
+        // The last part fails each time.
+        while let Some(halves) = day.halved(day.parts.last().unwrap()) {
+            assert_eq!(halves.len(), 1);
+            day = halves[0].clone();
+            assert_eq!(day.partitions, halves[0].partitions);
+            assert_eq!(day.parts[0].start(), day.window.start());
+            assert!(
+                day.parts
+                    .windows(2)
+                    .all(|pair| pair[0].end() == pair[1].start())
+            );
+            assert_eq!(day.parts.last().unwrap().end(), day.window.end());
+            seen.push(hours(&day));
+        }
+        assert_eq!(
+            seen,
+            [
+                vec![12, 12],
+                vec![12, 6, 6],
+                vec![12, 6, 3, 3],
+                vec![12, 6, 3, 2, 1]
+            ]
+        );
+    }
+
+    #[test]
+    fn windows_stay_small_for_a_while_and_grow_back() {
+        let config = config(&[("window", "4d"), ("lookback", "0s")]);
+        let app_id = AppId::try_new("st-1").unwrap();
+        let parts = |earlier: &[(i64, Fit)]| {
+            let committed = earlier.iter().enumerate().map(|(day, (hours, fit))| {
+                let state = Committed {
+                    part: (*hours > 0).then_some((TimeDelta::hours(*hours), *fit)),
+                    ..FINAL
+                };
+                (key(&format!("2025-06-0{}", day + 1)), state)
+            });
+            let range = window("2025-06-01", "2025-06-14");
+            let (request, now) = (RunRequest::default(), at("2025-06-20"));
+            let plan = plan(
+                &app_id,
+                &range,
+                &request,
+                &committed.collect(),
+                &[],
+                &config,
+                now,
+            );
+            let first = &plan.windows[0];
+            (first.partitions.len(), first.parts.len(), first.fit)
+        };
+        use Fit::{Halved, Kept};
+        assert_eq!(parts(&[(0, Kept)]), (4, 1, None));
+        assert_eq!(parts(&[(6, Halved)]), (1, 4, Some(Kept)));
+        assert_eq!(
+            parts(&[(6, Halved), (6, Kept), (6, Kept)]),
+            (1, 4, Some(Kept))
+        );
+        assert_eq!(
+            parts(&[(6, Kept), (6, Kept), (6, Kept)]),
+            (1, 2, Some(Kept))
+        );
+        assert_eq!(
+            parts(&[(24, Kept), (24, Kept), (24, Kept)]),
+            (2, 1, Some(Kept))
+        );
+        assert_eq!(parts(&[(48, Kept), (48, Kept), (48, Kept)]), (4, 1, None));
+        assert_eq!(parts(&[(6, Halved), (6, Kept), (0, Kept)]), (4, 1, None));
+    }
+
+    #[test]
+    fn what_lacks_strays_alone_is_a_window_of_its_own() {
+        let lacking = Committed {
+            lacks_strays: true,
+            ..FINAL
+        };
+        let committed = BTreeMap::from([
+            (key("2025-06-01"), lacking),
+            (
+                key("2025-06-02"),
+                Committed {
+                    provisional: true,
+                    ..lacking
+                },
+            ),
+            (key("2025-06-03"), lacking),
+            (key("2025-06-04"), FINAL),
+        ]);
+        let range = window("2025-06-01", "2025-06-05");
+        let (request, now) = (RunRequest::default(), at("2025-06-20"));
+        let config = config(&[("window", "4d"), ("lookback", "0s")]);
+        let app_id = AppId::try_new("st-1").unwrap();
+        let plan = plan(&app_id, &range, &request, &committed, &[], &config, now);
+        let reasons: Vec<_> = plan
+            .windows
+            .iter()
+            .map(|window| window.partitions[0].1.name())
+            .collect();
+        assert_eq!(reasons, ["strays", "provisional", "strays"]);
     }
 
     #[test]

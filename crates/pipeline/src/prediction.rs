@@ -132,6 +132,7 @@ mod tests {
             assigned: 0,
             duplicates: 0,
             export_millis: seconds.map(|seconds| seconds * 1000),
+            fit: None,
         }
     }
 

@@ -150,6 +150,13 @@ impl Progress {
         self.state().planned = Some((Instant::now(), windows));
     }
 
+    /// Says that there will be so many windows more.
+    pub(crate) fn plan_more(&self, windows: usize) {
+        if let Some((_, planned)) = &mut self.state().planned {
+            *planned += windows;
+        }
+    }
+
     /// Says that a window is worked on.
     pub(crate) fn begin(&self, window: Option<Window>) -> Arc<WindowProgress> {
         let progress = Arc::new(WindowProgress::new(window, Instant::now()));
@@ -225,12 +232,10 @@ impl WindowProgress {
     }
 
     /// Says that its job is finished and its fragments are on their way. Those of an earlier export count no more.
-    pub(crate) fn loading(&self, job: &FinishedJob) {
-        self.load(
-            job.fragments.len() as u64,
-            job.total_records,
-            Instant::now(),
-        );
+    pub(crate) fn loading<'j>(&self, jobs: impl Iterator<Item = &'j FinishedJob> + Clone) {
+        let fragments = jobs.clone().map(|job| job.fragments.len() as u64).sum();
+        let records = jobs.map(|job| job.total_records).sum();
+        self.load(fragments, records, Instant::now());
     }
 
     fn load(&self, fragments: u64, records: Option<u64>, now: Instant) {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use answerlake_model::{JobBooks, Window};
+use answerlake_model::{Fit, JobBooks, Window};
 use chrono::{DateTime, Utc};
 
-use crate::assemble::Assembled;
+use crate::assemble::{Assembled, Counts};
 use crate::error::PipelineError;
 
 /// What is known of a job beside its fragments.
@@ -17,20 +17,48 @@ pub(crate) struct JobFacts {
     pub(crate) export_time: Option<Duration>,
     /// Records promised; `None` promises nothing.
     pub(crate) promised: Option<u64>,
+    /// Why it was asked for less than the settings say; absent where it was not.
+    pub(crate) fit: Option<Fit>,
 }
 
-/// Draws up a window's books.
+/// Draws up a window's books: those of each of its jobs, in their order.
 ///
 /// # Errors
 /// When they do not balance: with the numbers.
-pub(crate) fn reconcile(facts: JobFacts, assembled: &Assembled) -> Result<JobBooks, PipelineError> {
-    let counts = assembled.counts;
-    let partitions = || {
-        assembled
-            .partitions
-            .values()
-            .map(|partition| &partition.books)
-    };
+pub(crate) fn reconcile(
+    jobs: Vec<JobFacts>,
+    assembled: &Assembled,
+) -> Result<Vec<JobBooks>, PipelineError> {
+    let mut books = Vec::with_capacity(jobs.len());
+    for (place, facts) in jobs.into_iter().enumerate() {
+        let counts = assembled.counts.get(place).copied().unwrap_or_default();
+        books.push(books_of(facts, counts)?);
+    }
+    for (key, partition) in &assembled.partitions {
+        let of_partition = &partition.books;
+        let rows: u64 = partition
+            .files
+            .iter()
+            .filter(|file| is_of_record(file))
+            .map(|file| file.rows)
+            .sum();
+        if !of_partition.balance() || rows != of_partition.written {
+            let window = books.first().and_then(|job| job.window);
+            let reason = format!(
+                "partition `{key}`: assigned {}, held {}, written {}, duplicates {}, dead letters {}, rows in files {rows}",
+                of_partition.assigned,
+                of_partition.held,
+                of_partition.written,
+                of_partition.duplicates,
+                of_partition.dead_letters
+            );
+            return Err(unbalanced(window, reason));
+        }
+    }
+    Ok(books)
+}
+
+fn books_of(facts: JobFacts, counts: Counts) -> Result<JobBooks, PipelineError> {
     let books = JobBooks {
         job_id: facts.job_id,
         window: facts.window,
@@ -44,46 +72,34 @@ pub(crate) fn reconcile(facts: JobFacts, assembled: &Assembled) -> Result<JobBoo
         margin: counts.margin,
         strays: counts.strays,
         unassigned: counts.unassigned,
-        assigned: partitions().map(|books| books.assigned).sum(),
-        duplicates: partitions().map(|books| books.duplicates).sum(),
+        assigned: counts.assigned,
+        duplicates: counts.duplicates,
+        fit: facts.fit,
     };
-    let unbalanced = |reason: String| PipelineError::Books {
-        window: books
-            .window
-            .map_or_else(|| "of an ingest".to_owned(), |window| window.to_string()),
+    if books.balance() {
+        return Ok(books);
+    }
+    let promised = books.promised.map_or_else(
+        || "no promise".to_owned(),
+        |promised| format!("promised {promised}"),
+    );
+    let reason = format!(
+        "{promised}, decoded {}, of these margin {}, strays {}, unassigned {}, assigned {} ({} duplicates)",
+        books.decoded,
+        books.margin,
+        books.strays,
+        books.unassigned,
+        books.assigned,
+        books.duplicates
+    );
+    Err(unbalanced(books.window, reason))
+}
+
+fn unbalanced(window: Option<Window>, reason: String) -> PipelineError {
+    PipelineError::Books {
+        window: window.map_or_else(|| "of an ingest".to_owned(), |window| window.to_string()),
         reason,
-    };
-    if !books.balance() {
-        let promised = books.promised.map_or_else(
-            || "no promise".to_owned(),
-            |promised| format!("promised {promised}"),
-        );
-        return Err(unbalanced(format!(
-            "{promised}, decoded {}, of these margin {}, strays {}, unassigned {}, assigned {} ({} duplicates)",
-            books.decoded,
-            books.margin,
-            books.strays,
-            books.unassigned,
-            books.assigned,
-            books.duplicates
-        )));
     }
-    for (key, partition) in &assembled.partitions {
-        let books = &partition.books;
-        let rows: u64 = partition
-            .files
-            .iter()
-            .filter(|file| is_of_record(file))
-            .map(|file| file.rows)
-            .sum();
-        if !books.balance() || rows != books.written {
-            return Err(unbalanced(format!(
-                "partition `{key}`: assigned {}, written {}, duplicates {}, dead letters {}, rows in files {rows}",
-                books.assigned, books.written, books.duplicates, books.dead_letters
-            )));
-        }
-    }
-    Ok(books)
 }
 
 /// Whether a file's rows are one a record.

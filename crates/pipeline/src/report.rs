@@ -186,20 +186,29 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Adds a partition, in place of what was said of it before.
     pub(crate) fn add(&mut self, key: &PartitionKey, report: PartitionReport) {
+        if let Some(place) = self.partitions.iter().position(|(known, _)| known == key) {
+            let (_, earlier) = self.partitions.swap_remove(place);
+            if let Some(rows) = &earlier.rows {
+                self.totals.rows = PerTable::from_fn(|table| self.totals.rows[table] - rows[table]);
+            }
+        }
         if let Some(rows) = &report.rows {
             self.totals.rows = PerTable::from_fn(|table| self.totals.rows[table] + rows[table]);
         }
         self.partitions.push((key.clone(), report));
     }
 
-    /// Adds what a job's books say.
-    pub(crate) fn add_job(&mut self, books: &JobBooks) {
-        self.totals.promised += books.promised.unwrap_or(0);
-        self.totals.decoded += books.decoded;
-        self.totals.margin += books.margin;
-        self.totals.strays += books.strays;
-        self.totals.dead_letters += books.unassigned;
+    /// Adds what the books of jobs say.
+    pub(crate) fn add_jobs(&mut self, jobs: &[JobBooks]) {
+        for books in jobs {
+            self.totals.promised += books.promised.unwrap_or(0);
+            self.totals.decoded += books.decoded;
+            self.totals.margin += books.margin;
+            self.totals.strays += books.strays;
+            self.totals.dead_letters += books.unassigned;
+        }
     }
 
     /// Adds what became of a partition.

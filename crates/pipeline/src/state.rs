@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use answerlake_extract::{
-    BoxError, Claiming, ExportRequest, JobClaim, JobRecord, JobStore, StoredJob,
+    BoxError, Claiming, ExportRequest, ExtractError, JobClaim, JobRecord, JobStore, StoredJob,
 };
 use answerlake_load::{Lake, LoadError, PartitionSummary};
-use answerlake_model::{AppId, PartitionKey, RunId, Window};
+use answerlake_model::{AppId, Fit, JobBooks, PartitionKey, RunId, Window};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::config::PipelineConfig;
 use crate::error::chain;
 use crate::holder::Holder;
 use crate::plan::{Committed, Reason, to_delta};
+use crate::strays::Strays;
 
 /// How old a claim without a job may be for its window to be planned as it is.
 const CLAIM_WITHOUT_JOB: TimeDelta = TimeDelta::minutes(10);
@@ -28,16 +29,27 @@ const POST_UNDER_WAY: Duration = Duration::from_secs(3);
 /// What the plan must know of the partitions' states.
 pub(crate) fn committed(
     states: &BTreeMap<PartitionKey, PartitionSummary>,
+    strays: &Strays,
 ) -> BTreeMap<PartitionKey, Committed> {
-    let facts = |state: &PartitionSummary| Committed {
+    let facts = |key: &PartitionKey, state: &PartitionSummary| Committed {
         provisional: state.provisional,
         partial: state.partial,
         broken: state.is_broken(),
+        lacks_strays: strays.are_new_to(key, state),
+        part: largest_part(&state.jobs),
     };
     states
         .iter()
-        .map(|(key, state)| (key.clone(), facts(state)))
+        .map(|(key, state)| (key.clone(), facts(key, state)))
         .collect()
+}
+
+/// The longest of the jobs that were asked for less than the settings allow.
+fn largest_part(jobs: &[JobBooks]) -> Option<(TimeDelta, Fit)> {
+    let parts = jobs
+        .iter()
+        .filter_map(|job| Some((job.window?.duration(), job.fit?)));
+    parts.max_by_key(|(duration, _)| *duration)
 }
 
 /// Keeps the jobs in flight in the lake, so that any machine can take them up.
@@ -210,6 +222,20 @@ impl<'r> LakeJobs<'r> {
         }
         found.sort_by_key(|(generation, _)| *generation);
         Ok(found)
+    }
+
+    /// Drops whatever job is stored of a request, if that is no other run's claim.
+    pub(crate) async fn forget_all(&self, request: &ExportRequest) -> Result<(), ExtractError> {
+        let forgotten = async {
+            match self.find(request).await? {
+                Some(StoredJob::Started(record)) => self.forget(&record).await,
+                _ => Ok(()),
+            }
+        };
+        forgotten.await.map_err(|source| ExtractError::JobStore {
+            action: "forgotten",
+            source,
+        })
     }
 
     fn stored(&self, what: Claimed) -> Result<Vec<u8>, BoxError> {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::config::PipelineConfig;
 use crate::error::PipelineError;
+use crate::freshness::FreshnessStatus;
 use crate::plan::{Range, has_ended, to_delta};
 use crate::problem::{Problem, problems};
 use crate::report::iso;
@@ -76,6 +77,8 @@ pub struct AppStatus {
     pub bytes: u64,
     /// The newest partition committed.
     pub newest: Option<Newest>,
+    /// How late records came, and whether the lookback is long enough for that.
+    pub freshness: FreshnessStatus,
     /// Partitions that are not final and that the lookback of a daily run does not reach any more.
     pub outside_lookback: Vec<Stretch>,
     /// Each partition, in order.
@@ -323,6 +326,7 @@ impl AppStatus {
             rows: PerTable::default(),
             bytes: 0,
             newest: newest(looked, now),
+            freshness: FreshnessStatus::of(looked, &config.window),
             outside_lookback: outside_lookback(looked, config, now),
             partitions: looked.iter().map(PartitionStatus::from).collect(),
         };

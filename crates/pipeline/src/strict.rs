@@ -23,8 +23,8 @@ pub(crate) struct Strict {
 impl Strict {
     pub(crate) fn of(assembled: &Assembled) -> Self {
         Self {
-            strays: assembled.counts.strays,
-            unassigned: assembled.counts.unassigned,
+            strays: assembled.counts.iter().map(|job| job.strays).sum(),
+            unassigned: assembled.counts.iter().map(|job| job.unassigned).sum(),
             first_dead_letter: assembled.first_dead_letter.clone(),
         }
     }

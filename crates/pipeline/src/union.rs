@@ -3,7 +3,7 @@
 //! They are written to scratch as one fragment more, which is read before those that are brought. So which of several
 //! records with one identity is kept is decided where it always is, and what comes out is one revision with all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -46,6 +46,18 @@ impl Union {
         Ok(Self { states })
     }
 
+    /// Of one partition, whatever is to be joined with it.
+    pub(crate) fn of(key: &PartitionKey, state: PartitionState) -> Self {
+        Self {
+            states: BTreeMap::from([(key.clone(), state)]),
+        }
+    }
+
+    /// Adds a partition.
+    pub(crate) fn add(&mut self, key: &PartitionKey, state: PartitionState) {
+        self.states.insert(key.clone(), state);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.states.is_empty()
     }
@@ -81,11 +93,31 @@ impl Union {
             tracing::info!(partition = %key, revision = state.revision, "joined with what the partition holds");
             fragments.push(Fragment {
                 number,
+                position: 1,
                 path,
                 origin: format!("revision {} of partition `{key}`", state.revision),
                 promised_records: Some(state.manifest.books.written),
                 origin_kind: OriginKind::Held(key.app_id().clone()),
             });
+        }
+        Ok(fragments)
+    }
+
+    /// The same, to join what newer jobs bring: of two versions of a record, the newer job's is kept, and nothing is
+    /// said of the other.
+    pub(crate) async fn restore_to_join(
+        &self,
+        lake: &Lake,
+        folder: &Path,
+        first_number: u32,
+    ) -> Result<Vec<Fragment>, PipelineError> {
+        let mut fragments = self.restore(lake, folder, first_number).await?;
+        for (fragment, (key, state)) in fragments.iter_mut().zip(&self.states) {
+            let jobs = state.manifest.jobs.iter();
+            fragment.origin_kind = OriginKind::Joined {
+                app_id: key.app_id().clone(),
+                as_of: jobs.filter_map(|job| job.as_of).max(),
+            };
         }
         Ok(fragments)
     }
@@ -99,6 +131,7 @@ impl Union {
                 partial: state.manifest.partial,
                 on_committed: OnCommitted::ReplaceRevision(state.revision),
                 earlier_jobs: state.manifest.jobs.clone(),
+                strays: BTreeSet::new(),
                 recheck: false,
             },
             None => CommitAs {
@@ -106,6 +139,7 @@ impl Union {
                 partial: true,
                 on_committed: OnCommitted::Refuse,
                 earlier_jobs: Vec::new(),
+                strays: BTreeSet::new(),
                 recheck: false,
             },
         }

@@ -17,6 +17,7 @@ use crate::error::PipelineError;
 use crate::plan::{Plan, PlannedWindow, Reason, RunRequest, has_ended, looked_at, plan};
 use crate::prediction::{History, NEAREST, wall_time};
 use crate::state::{committed, in_flight};
+use crate::strays::Strays;
 
 /// Airflow maps a task over at most so many entries (`max_map_length`).
 pub const MAX_ENTRIES: usize = 1000;
@@ -95,11 +96,12 @@ pub async fn plan_run(
     let summaries = lake.summaries(with_neighbours(heads, &wanted)).await?;
     let history = History::new(&summaries);
     let in_flight = in_flight(&lake, app_id, config, now).await?;
+    let strays = Strays::of(&lake, app_id).await?;
     let Plan { windows, not_due } = plan(
         app_id,
         &range,
         request,
-        &committed(&summaries),
+        &committed(&summaries, &strays),
         &in_flight,
         config,
         now,
@@ -107,7 +109,11 @@ pub async fn plan_run(
     let windows = windows
         .into_iter()
         .map(|planned| {
-            let predicted = history.predict(&planned.window, now);
+            let predicted = if planned.is_of_strays() {
+                Some(Duration::ZERO)
+            } else {
+                history.predict(&planned.window, now)
+            };
             (planned, predicted)
         })
         .collect();
@@ -296,10 +302,7 @@ mod tests {
     fn window(hour: i32, reason: Reason) -> (PlannedWindow, Option<Duration>) {
         let app_id = AppId::try_new("st-1").unwrap();
         let key = PartitionKey::new(app_id, start() + HOUR * hour, Grain::Hour);
-        let planned = PlannedWindow {
-            window: key.window(),
-            partitions: vec![(key, reason)],
-        };
+        let planned = PlannedWindow::new(key.window(), vec![(key, reason)]);
         (planned, Some(Duration::from_secs(2)))
     }
 

@@ -1,8 +1,9 @@
 //! What `run` and `ingest` work with: the lake, the threads that compute, scratch; and how a partition is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use answerlake_load::{CommitOutcome, Lake, LakeStore, OnCommitted, Proposal, WriterConfig};
 use answerlake_model::{
@@ -65,15 +66,30 @@ pub(crate) struct CommitAs {
     pub(crate) on_committed: OnCommitted,
     /// The books of jobs that brought records which the partition held before.
     pub(crate) earlier_jobs: Vec<JobBooks>,
+    /// The files of strays that were joined in.
+    pub(crate) strays: BTreeSet<String>,
     /// Whether what is committed is read back first.
     pub(crate) recheck: bool,
 }
+
+/// How long a run that is to stop goes on with the commits that it has in hand.
+const COMMIT_IN_HAND: Duration = Duration::from_secs(7);
 
 /// What came of a partition.
 pub(crate) struct PartitionOutcome {
     pub(crate) books: PartitionBooks,
     /// Its report and the bytes written.
     pub(crate) committed: Result<(PartitionReport, u64), PipelineError>,
+}
+
+impl PartitionOutcome {
+    /// Of a partition that stays as it was.
+    pub(crate) fn failed(error: PipelineError) -> Self {
+        Self {
+            books: PartitionBooks::default(),
+            committed: Err(error),
+        }
+    }
 }
 
 impl<'a> Workbench<'a> {
@@ -113,7 +129,6 @@ impl<'a> Workbench<'a> {
         &self,
         app: AppAssignment,
         window: Option<(Window, TimeDelta)>,
-        job_id: Option<String>,
         fallback: PartitionKey,
         scratch: &Path,
         progress: &Arc<WindowProgress>,
@@ -134,7 +149,6 @@ impl<'a> Workbench<'a> {
             },
             schemas: Arc::clone(&self.schemas),
             scratch: scratch.to_owned(),
-            job_id,
             fallback,
             progress: Arc::clone(progress),
         }
@@ -160,7 +174,7 @@ impl<'a> Workbench<'a> {
     pub(crate) async fn commit_all(
         &self,
         assembled: Assembled,
-        job: &JobBooks,
+        jobs: &[JobBooks],
         commit_as: impl Fn(&PartitionKey) -> CommitAs,
         progress: &WindowProgress,
     ) -> Result<Vec<(PartitionKey, PartitionOutcome)>, PipelineError> {
@@ -174,12 +188,17 @@ impl<'a> Workbench<'a> {
             let commit_as = commit_as(&key);
             async move {
                 let books = partition.books;
-                let committed = match strict {
+                let checked = match strict {
                     Some(strict) => strict.check(&key, &partition),
                     None => Ok(()),
                 };
-                let committed = match committed {
-                    Ok(()) => self.commit(&key, partition, job, commit_as).await,
+                let committed = match checked {
+                    Ok(()) if self.context.stop.is_cancelled() => Err(PipelineError::Stopped),
+                    // One that is abandoned is a killed run's to the next.
+                    Ok(()) => tokio::select! {
+                        done = self.commit(&key, partition, jobs, commit_as) => done,
+                        () = self.out_of_patience() => Err(PipelineError::Stopped),
+                    },
                     Err(error) => Err(error),
                 };
                 progress.partition_done(committed.is_ok());
@@ -192,12 +211,18 @@ impl<'a> Workbench<'a> {
             .await)
     }
 
+    /// Waits until the run is to stop, and then as long as a commit in hand may take.
+    async fn out_of_patience(&self) {
+        self.context.stop.cancelled().await;
+        tokio::time::sleep(COMMIT_IN_HAND).await;
+    }
+
     /// Commits one partition; gives its report and the bytes written.
     async fn commit(
         &self,
         key: &PartitionKey,
         partition: AssembledPartition,
-        job: &JobBooks,
+        new_jobs: &[JobBooks],
         commit_as: CommitAs,
     ) -> Result<(PartitionReport, u64), PipelineError> {
         let CommitAs {
@@ -205,9 +230,10 @@ impl<'a> Workbench<'a> {
             partial,
             on_committed,
             earlier_jobs: mut jobs,
+            strays,
             recheck,
         } = commit_as;
-        jobs.push(job.clone());
+        jobs.extend_from_slice(new_jobs);
         self.known_drift
             .warn_of_new(&self.lake, key, &partition.drift)
             .await;
@@ -220,6 +246,7 @@ impl<'a> Workbench<'a> {
             partial,
             books: partition.books,
             jobs,
+            strays,
             drift: partition.drift,
             stats: Some(partition.stats),
             schema_version: SCHEMA_VERSION,

@@ -150,6 +150,16 @@ impl Decoder {
         })
     }
 
+    /// The same, for records of what was asked for as a part of its window. Nothing changes where there is none.
+    #[must_use]
+    pub fn of_part(&self, part: Window) -> Self {
+        let window = self.config.window.map(|(_, margin)| (part, margin));
+        Self::new(DecodeConfig {
+            window,
+            ..self.config.clone()
+        })
+    }
+
     /// The same, for records that are masked already, by the same policies and key.
     #[must_use]
     pub fn of_masked(&self) -> Self {

@@ -26,7 +26,8 @@ Examples:
 Nothing is asked of the source and nothing is written; credentials are not needed. Without a range, all since \
 window.start until now, less the lag. Partitions are read that are \
 uncommitted, provisional (read before they had settled), partial (nothing proves them complete), broken (files of \
-them are nowhere) or forced. How long an export takes is told by those before it, and is `?` (null) where none was \
+them are nowhere), forced, strays (records that came with another day's window are to join them, without an export) \
+or in_flight (settled, in a window whose job is at the source already). How long an export takes is told by those before it, and is `?` (null) where none was \
 seen through.
 
 With --output json: one line, a list of at most 1,000 entries, for Airflow's task mapping or any other orchestrator. \

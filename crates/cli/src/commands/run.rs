@@ -21,6 +21,10 @@ Which partitions are due: those of the range, and of the lookback before it, tha
 read before they had settled. Without a range, all since window.start until now, less the lag. Running again is \
 always safe.
 
+A job that a run which was stopped or killed left at the source is taken up by the next, and of two runs at once one \
+exports and the other waits for its job. What the source does not manage at once is asked for as less, down to the \
+hour. Records of other days are kept as strays and join the partition of their own day at the end of the run.
+
 Every setting stands in the pipeline file, in the environment, or as a flag, each winning over the one before; \
 --help lists them all.";
 

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
-use answerlake_model::Grain;
+use answerlake_model::{Grain, Table};
 use answerlake_pipeline::config::HumanDuration;
+use answerlake_pipeline::freshness::{FreshnessStatus, Verdict};
 use answerlake_pipeline::problem::Problem;
 use answerlake_pipeline::status::{AppStatus, Health, PartitionStatus, Stretch};
 use answerlake_pipeline::{StatusReport, StatusRequest};
@@ -36,7 +37,10 @@ is, until now. Credentials are not needed.
 Problems, and with them exit code 3 under --check: partitions that failed when they were last tried, that are broken \
 or missing, commits that are unfinished for more than an hour, and newest data that is older than --max-age. Days \
 after the newest one have until --max-age to come. Provisional and partial days are no problem; those that the \
-lookback does not reach any more are said, with what ends that.")]
+lookback does not reach any more are said, with what ends that.
+
+Late records are those that were not there when their day was read first: how many came, and how late at the least, \
+is added up from the manifests. Where the last read of a day still found some, the lookback is said to be too short.")]
 pub(crate) struct StatusArgs {
     /// Pipeline file, TOML; not needed when --lake is given
     pub(crate) pipeline: Option<PathBuf>,
@@ -109,6 +113,7 @@ fn text(report: &StatusReport, args: &StatusArgs) -> String {
             text.push_str(&calendar(&app.partitions, color));
         }
         text.push_str(&totals(app, report.grain, color));
+        text.push_str(&freshness(&app.freshness));
         for stretch in &app.outside_lookback {
             text.push_str(&outside(stretch, report.grain, invocation));
         }
@@ -116,6 +121,45 @@ fn text(report: &StatusReport, args: &StatusArgs) -> String {
     }
     text.push_str(&problems(report, invocation));
     text
+}
+
+/// How late records came, where anything is known of that.
+fn freshness(freshness: &FreshnessStatus) -> String {
+    let of = |table: Table, word: &str| {
+        let records = freshness.late.get(&table).map_or(0, |late| late.records);
+        (records > 0).then(|| format!("{} {word}", grouped(records)))
+    };
+    let late: Vec<_> = [
+        of(Table::Queries, "searches"),
+        of(Table::Feedback, "feedback"),
+        of(Table::Events, "events"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let reread = age(i64::try_from(freshness.reread_seconds).unwrap_or(i64::MAX));
+    let latest = age(freshness.latest_seconds);
+    let said = match (freshness.verdict, late.is_empty()) {
+        (Verdict::Unknown, true) => return String::new(),
+        (Verdict::Unknown, false) => format!(
+            "late: {}, the last at least {latest} after it was made; whether a lookback of {reread} is long enough is \
+             not known yet",
+            late.join(", ")
+        ),
+        (Verdict::Enough, true) => {
+            format!("late: nothing; a lookback of {reread} is long enough")
+        }
+        (Verdict::Enough, false) => format!(
+            "late: {}, the last at least {latest} after it was made; a lookback of {reread} is long enough",
+            late.join(", ")
+        ),
+        (Verdict::TooShort, _) => format!(
+            "late: {}, the last at least {latest} after it was made: a lookback of {reread} is too short, later ones \
+             are missed. Give more as window.lookback and window.settle",
+            late.join(", ")
+        ),
+    };
+    wrapped(&said, COLUMNS).join("\n") + "\n"
 }
 
 fn line(partition: &PartitionStatus) -> String {

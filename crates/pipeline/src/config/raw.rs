@@ -170,7 +170,7 @@ macro_rules! word {
 }
 
 word!(Event, EventFilter, "thumbsUp" => EventFilter::ThumbsUp, "thumbsDown" => EventFilter::ThumbsDown);
-word!(OnShrinkName, OnShrink, "fail" => OnShrink::Fail, "replace" => OnShrink::Replace);
+word!(OnShrinkName, OnShrink, "fail" => OnShrink::Fail, "keep" => OnShrink::Keep, "replace" => OnShrink::Replace);
 word!(GrainName, Grain, "day" => Grain::Day, "hour" => Grain::Hour);
 word!(PromptName, PromptLayout, "parts" => PromptLayout::Parts, "text" => PromptLayout::Text);
 word!(Truth, bool, "true" => true, "false" => false);

@@ -259,7 +259,7 @@ impl Setting {
             "on_shrink",
             "on-shrink",
             "ACTION",
-            "What to do when an export lacks records that a partition holds: fail or replace",
+            "What to do when an export lacks records that a partition holds: fail, keep or replace",
             Unset::Is("fail"),
         ),
         setting(
