@@ -10,6 +10,7 @@ use std::time::Duration;
 use answerlake_load::{
     CommitOutcome, KeptFile, KeptKind, Lake, LakeAddress, LakeStore, LoadError, StoreAccess,
 };
+use object_store::ObjectStoreExt;
 use rand::{RngExt, SeedableRng};
 
 use crate::crash_everywhere::{Ground, Place, Scenario};
@@ -206,11 +207,10 @@ async fn upload_over(
     let lake = Lake::new(LakeStore::open(&way.address).await.unwrap());
     let what = format!("{fate:?} at {at}");
     let kept = lake.keep(std::slice::from_ref(file)).await;
-    kept.unwrap_or_else(|error| panic!("{what}: {error:?}"));
-    let direct = Lake::new(LakeStore::open(&address).await.unwrap());
-    let found = direct.strays(&file.key).await.unwrap();
-    assert_eq!(found.len(), 1, "{what}");
-    assert!(found[0].1 == content, "{what}: other bytes");
+    let kept = kept.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let direct = LakeStore::open(&address).await.unwrap().object_store();
+    let found = direct.get(&kept[0]).await.unwrap().bytes().await.unwrap();
+    assert!(found == content, "{what}: other bytes");
     way.requests.load(SeqCst) > at
 }
 
@@ -219,9 +219,10 @@ fn large_file(scratch: &std::path::Path) -> (KeptFile, Vec<u8>) {
     let path = scratch.join("large");
     std::fs::write(&path, &content).unwrap();
     let file = KeptFile {
-        kind: KeptKind::Strays,
+        kind: KeptKind::DeadLetters,
         key: key(),
         name: "ab12.ndjson.zst".to_owned(),
+        as_of: None,
         scratch: path,
     };
     (file, content)
