@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::{Value, json};
 
-use crate::support::{Place, Program};
+use crate::support::{Bucket, Place, Program, Relay, setup};
 
 struct Size {
     apps: u32,
@@ -162,4 +162,53 @@ fn three_years_of_twenty_apps_take_less_than_a_second() {
         }
         assert!(took < Duration::from_secs(1), "{name} took {took:?}");
     }
+}
+
+/// Far away, manifests are read a year at once; and what vacuum looks through is left as it is.
+#[test]
+fn of_a_lake_on_s3_few_objects_are_read() {
+    let setup = setup("many-s3", |config| {
+        config.data.to = config.data.from + TimeDelta::days(20);
+        config.data.records_per_day = 2;
+    });
+    let bucket = Bucket::new();
+    let run = || bucket.of(setup.run()).result();
+    assert_eq!(run()["status"], "ok");
+    let command = |name: &str| {
+        bucket
+            .of(setup.place.program(name))
+            .with("--to", "2025-07-13")
+    };
+    let status = || {
+        let relay = Relay::proxy(&bucket.endpoint());
+        let shown = command("status --output json")
+            .environment("AWS_ENDPOINT_URL", &format!("http://{}", relay.address()))
+            .ends(0)
+            .json();
+        let seen = relay.seen();
+        let reads = |part: &str| {
+            let gets = seen.lines().filter(|line| line.starts_with("GET "));
+            gets.filter(|line| line.contains(part) && !line.contains("list-type"))
+                .count()
+        };
+        (
+            shown["apps"].clone(),
+            reads("/commits/"),
+            reads("/checkpoints/"),
+        )
+    };
+    let (apps, manifests, _) = status();
+    assert_eq!(apps[0]["counts"]["committed"], 20, "{apps}");
+    assert_eq!(manifests, 20);
+    // A run that had to read so many saves the next ones the reads.
+    assert_eq!(run()["status"], "nothing_to_do");
+    let (again, manifests, checkpoints) = status();
+    assert_eq!((manifests, checkpoints), (0, 1));
+    assert_eq!(again[0]["rows"], apps[0]["rows"]);
+
+    let before = bucket.copy(&setup.place, "before");
+    let vacuum = bucket.of(setup.place.program("vacuum --apply --output json"));
+    assert_eq!(vacuum.ends(0).json()["status"], "nothing_to_do");
+    assert_eq!(bucket.copy(&setup.place, "after").files(), before.files());
+    before.assert_whole();
 }

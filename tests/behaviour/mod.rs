@@ -20,6 +20,8 @@ mod shrink;
 mod bad_input;
 // Disks that are full or may not be written to.
 mod disks;
+// What is on the disk when it is said to be.
+mod durable;
 // Proxies and certificates.
 mod network;
 // A lake on S3.
