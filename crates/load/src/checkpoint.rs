@@ -87,11 +87,13 @@ struct Line<'l> {
     manifest: &'l RawValue,
 }
 
+/// Manifests by path: where each stands among all that are asked for, and its stamp in the listing.
+type Asked = HashMap<String, (usize, Stamp)>;
+
 /// The manifests of one checkpoint that are asked for.
 struct Wanted {
     checkpoint: Path,
-    /// By path: where it stands among all that are asked for, and its stamp in the listing.
-    manifests: HashMap<String, (usize, Stamp)>,
+    manifests: Asked,
 }
 
 /// What came of looking into a checkpoint.
@@ -241,7 +243,7 @@ impl Lake {
 
 /// What is asked for, by the checkpoint that may hold it; not of those that would be asked for little.
 fn wanted(heads: &[(PartitionKey, Head)], paths: &[Path]) -> Vec<Wanted> {
-    let mut shards: BTreeMap<(&AppId, String), HashMap<String, (usize, Stamp)>> = BTreeMap::new();
+    let mut shards: BTreeMap<(&AppId, String), Asked> = BTreeMap::new();
     for (index, ((key, head), path)) in heads.iter().zip(paths).enumerate() {
         let Some(stamp) = head.stamp else {
             continue;
@@ -270,11 +272,7 @@ fn span(key: &PartitionKey) -> String {
 }
 
 /// A checkpoint of the lines of `text` that are not out of date, and of what was read since.
-fn rebuild(
-    text: &[u8],
-    asked: &HashMap<String, (usize, Stamp)>,
-    fresh: HashMap<String, Bytes>,
-) -> io::Result<Bytes> {
+fn rebuild(text: &[u8], asked: &Asked, fresh: HashMap<String, Bytes>) -> io::Result<Bytes> {
     let mut lines = BTreeMap::new();
     each_line(text, |line| {
         let is_asked = asked.get(&line.path);
