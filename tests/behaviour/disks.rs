@@ -195,7 +195,6 @@ fn a_lake_that_may_not_be_written_is_said() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a skip is said")]
 fn a_table_may_lie_on_another_disk() {
     use std::os::unix::fs::MetadataExt;
 
