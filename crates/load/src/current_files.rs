@@ -17,7 +17,7 @@ use crate::manifest::Manifest;
 use crate::store::all;
 
 /// How often a partition is looked at again that was replaced in the meantime.
-const LOOKS: u32 = 8;
+const LOOKS: usize = 8;
 
 /// What readers may take of a partition.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,8 +92,7 @@ impl Lake {
 
     /// Looks for the newest revision that is in place, from an unpublished one on backwards.
     async fn readable(&self, key: &PartitionKey, head: Head) -> Result<CurrentFiles, LoadError> {
-        let mut newest = head.revision;
-        for _ in 0..LOOKS {
+        for newest in (head.revision..).take(LOOKS) {
             let mut current = CurrentFiles {
                 key: key.clone(),
                 newest,
@@ -119,11 +118,10 @@ impl Lake {
             if current.readable.is_some() || !has_moved {
                 return self.look_once_more(current).await;
             }
-            newest += 1;
         }
         Err(LoadError::Busy {
             partition: key.clone(),
-            tries: LOOKS,
+            tries: LOOKS as u32,
         })
     }
 

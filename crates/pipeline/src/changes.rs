@@ -271,7 +271,7 @@ impl<'r> Listing<'r> {
             None => None,
         };
         let tables = match &old {
-            Some(old) => changed_tables(old, &readable.files, |table| table.is_changed()),
+            Some(old) => changed_tables(old, &readable.files, ChangedTable::is_changed),
             // Whatever it held before: nothing is known of it, so everything is loaded.
             None => changed_tables(&[], &readable.files, |_| true),
         };
