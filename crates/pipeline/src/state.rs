@@ -252,8 +252,11 @@ impl<'r> LakeJobs<'r> {
     async fn was_brought(&self) -> Result<bool, LoadError> {
         let Wanted { partitions, seen } = self.wanted;
         for (key, reason) in partitions {
-            if *reason == Reason::Forced {
-                return Ok(false);
+            match reason {
+                Reason::Forced => return Ok(false),
+                // Nothing of it was to be brought.
+                Reason::InFlight => continue,
+                _ => {}
             }
             let before = seen.get(key).map(|summary| summary.revision);
             let state = self.lake.state(key).await?;

@@ -92,10 +92,14 @@ pub(crate) async fn join_strays(
     window: &Window,
 ) -> Result<Vec<(PartitionKey, PartitionOutcome)>, PipelineError> {
     let strays = Strays::of(&bench.lake, app_id).await?;
-    let grain = bench.config.lake.grain;
     let mut joined = Vec::new();
-    for key in strays.0.keys() {
-        if key.grain() != grain || !window.contains(key.start()) {
+    if strays.0.is_empty() {
+        return Ok(joined);
+    }
+    let grain = bench.config.lake.grain;
+    let summaries = bench.lake.states(app_id, window, grain).await?;
+    for (key, summary) in &summaries {
+        if !strays.are_new_to(key, summary) {
             continue;
         }
         if bench.context.stop.is_cancelled() {
