@@ -115,7 +115,7 @@ fn each_refusal_of_the_source_is_told_by_its_scope() {
     let scope = r#"{"errors":[{"msg":"Permission denied. Scope is incorrect!","code":4002}]}"#;
     let refused = || FaultKind::Status(401, scope.to_owned());
     let without_exports = setup("doctor-exports", |config| {
-        config.faults = always(On::Export, refused())
+        config.faults = always(On::Export, refused());
     });
     let report = assert_states(
         &doctor(&without_exports),
@@ -128,7 +128,7 @@ fn each_refusal_of_the_source_is_told_by_its_scope() {
     );
 
     let without_jobs = setup("doctor-jobs", |config| {
-        config.faults = always(On::Job, refused())
+        config.faults = always(On::Job, refused());
     });
     let report = assert_states(&doctor(&without_jobs), 4, &[("job", "failed")]);
     assert!(

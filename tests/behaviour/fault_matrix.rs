@@ -52,7 +52,7 @@ fn every_fault_alone() {
             ..Fault::new(on, kind)
         }],
     });
-    check_all(cases.collect(), true);
+    check_all(&cases.collect::<Vec<_>>(), true);
 }
 
 #[test]
@@ -65,18 +65,18 @@ fn every_fault_for_ever() {
             ..Fault::new(on, kind)
         }],
     });
-    check_all(cases.collect(), true);
+    check_all(&cases.collect::<Vec<_>>(), true);
 }
 
 #[test]
 fn two_dozen_mixtures() {
-    check_all((0..24).map(mixture).collect(), false);
+    check_all(&(0..24).map(mixture).collect::<Vec<_>>(), false);
 }
 
 #[test]
 #[ignore = "hundreds of mixtures: minutes"]
 fn three_hundred_mixtures() {
-    check_all((1_000..1_300).map(mixture).collect(), false);
+    check_all(&(1_000..1_300).map(mixture).collect::<Vec<_>>(), false);
 }
 
 /// Every kind of fault, on every kind of request that it does something on.
@@ -237,7 +237,7 @@ fn must_be_felt(kind: &FaultKind) -> bool {
     clippy::print_stdout,
     reason = "the counts are what the test is asked for"
 )]
-fn check_all(cases: Vec<Case>, each_is_met: bool) {
+fn check_all(cases: &[Case], each_is_met: bool) {
     const AT_ONCE: usize = 8;
     let quiet = Quiet::run();
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));

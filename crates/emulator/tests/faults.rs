@@ -1,4 +1,5 @@
 //! Faults as they show on the wire: what a client that knows nothing of them reads.
+#![cfg(test)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

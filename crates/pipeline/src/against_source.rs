@@ -282,6 +282,9 @@ impl Against<'_> {
     }
 }
 
+/// Is given the partition, the identity, the hash and the JSON of a record.
+type TakeRecord<'t> = dyn FnMut(&PartitionKey, Hash, Hash, &[u8]) + 't;
+
 /// One partition, compared.
 struct Comparing {
     key: PartitionKey,
@@ -414,7 +417,7 @@ impl Comparing {
         &self,
         path: &Path,
         is_held: bool,
-        take: &mut dyn FnMut(&PartitionKey, Hash, Hash, &[u8]),
+        take: &mut TakeRecord<'_>,
     ) -> Result<u64, PipelineError> {
         let of_fragment = |source| PipelineError::Fragment {
             origin: format!("an export of `{}`", self.key),

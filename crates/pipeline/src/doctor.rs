@@ -312,7 +312,7 @@ fn check_export(range: &Window, exported: &Exported) -> Check {
         }
         (Exported::TookTooLong, _) => Check::warning(
             "export",
-            format!("not done within 2 minutes"),
+            "not done within 2 minutes".to_owned(),
             "the source may be slow, or limit requests now: try again later",
         ),
         _ => Check::ok(
@@ -325,10 +325,10 @@ fn check_export(range: &Window, exported: &Exported) -> Check {
 fn check_job(exported: &Exported, took: Duration) -> Check {
     match (exported, exported.failed_call()) {
         (Exported::Failed(error), Some(Call::AskJob { .. })) => of_source("job", error),
-        (Exported::Failed(ExtractError::JobStalled { .. }), _) | (Exported::TookTooLong, _) => {
+        (Exported::Failed(ExtractError::JobStalled { .. }) | Exported::TookTooLong, _) => {
             Check::warning(
                 "job",
-                format!("the job was not done within 2 minutes"),
+                "the job was not done within 2 minutes".to_owned(),
                 "exports are slow now; runs wait longer, see jobs.stall",
             )
         }

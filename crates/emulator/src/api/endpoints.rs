@@ -208,7 +208,7 @@ fn spoil(entries: &mut Vec<Entry>, fault: &FaultKind, api: &Api, from_ms: i64) {
     match fault {
         FaultKind::RepeatRecord if entries.len() > 1 => entries[second] = entries[second - 1],
         FaultKind::ExtraRecord if !entries.is_empty() => {
-            entries.insert(second, entries[second - 1])
+            entries.insert(second, entries[second - 1]);
         }
         FaultKind::Strays { records } => {
             const DAY_MS: i64 = 86_400_000;
