@@ -154,9 +154,11 @@ impl LandingSink for WindowLanding {
         Ok(self.lake.land(&self.folder, JOB, json).await?)
     }
 
-    async fn fragment(&self, _: &JobId, fragment: &FetchedFragment) -> Result<(), BoxError> {
+    async fn fragment(&self, job_id: &JobId, fragment: &FetchedFragment) -> Result<(), BoxError> {
         let name = landed_fragment_name(fragment.position);
-        let (from, to) = (fragment.path.clone(), self.scratch.join(&name));
+        // The jobs of one window share their scratch.
+        let in_scratch = format!("{job_id}-{name}");
+        let (from, to) = (fragment.path.clone(), self.scratch.join(in_scratch));
         let compressed = to.clone();
         let sha256 = tokio::task::spawn_blocking(move || compress(&from, &compressed));
         let sha256 = sha256.await??;
