@@ -54,6 +54,8 @@ mod ingest;
 mod landing;
 // Records, back out of the lake.
 mod restore;
+// Who is forgotten.
+mod forget;
 // The lake as DuckDB reads it.
 mod duckdb;
 // The files that readers may take.

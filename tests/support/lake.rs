@@ -220,7 +220,10 @@ impl Lake {
         let written = number(&books["written"]);
         assert_eq!(
             number(&books["assigned"]) + books["held"].as_u64().unwrap_or(0),
-            written + number(&books["duplicates"]) + number(&books["dead_letters"]),
+            written
+                + number(&books["duplicates"])
+                + number(&books["dead_letters"])
+                + books["forgotten"].as_u64().unwrap_or(0),
             "{partition}: {books}"
         );
         let of_records: u64 = manifest["files"]

@@ -25,6 +25,7 @@ use crate::commands::demo::DemoArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::emulate::EmulateArgs;
 use crate::commands::files::FilesArgs;
+use crate::commands::forget::ForgetArgs;
 use crate::commands::ingest::IngestArgs;
 use crate::commands::init::InitArgs;
 use crate::commands::plan::PlanArgs;
@@ -103,6 +104,8 @@ pub(crate) enum Command {
     Ingest(IngestArgs),
     /// Write the records back out of the lake, as they were exported
     Restore(RestoreArgs),
+    /// Remove a person's records, or a query's, from everywhere in the lake, and keep them from coming back
+    Forget(ForgetArgs),
     /// Print the tables, column by column
     Schema(SchemaArgs),
     /// List the files that readers may take, as text, JSON or SQL

@@ -60,6 +60,7 @@ fn execute(cli: Cli) -> anyhow::Result<output::Exit> {
         Command::Vacuum(args) => commands::vacuum::execute(&args),
         Command::Ingest(args) => commands::ingest::execute(&args, screen.as_ref()),
         Command::Restore(args) => commands::restore::execute(&args),
+        Command::Forget(args) => commands::forget::execute(&args),
         Command::Schema(args) => commands::schema::execute(&args),
         Command::Files(args) => commands::files::execute(&args),
         Command::Changes(args) => commands::changes::execute(&args),

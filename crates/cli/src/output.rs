@@ -240,6 +240,7 @@ fn human(report: &RunReport, took: Duration) -> String {
             (totals.margin, "in the margin"),
             (totals.strays, "strays"),
             (totals.dead_letters, "dead letters"),
+            (totals.forgotten, "forgotten"),
         ];
         let aside: String = aside
             .into_iter()

@@ -149,6 +149,11 @@ pub enum LoadError {
         /// What it answered, where it did not just do it.
         source: Option<object_store::Error>,
     },
+    /// There are tombstones, and not the key that their hashes are made with.
+    #[error(
+        "the lake has tombstones of who is forgotten, but not their key, `_answerlake/forgotten/key.json`"
+    )]
+    NoForgottenKey,
     /// A revision names files that are neither staged nor in place.
     #[error(
         "revision {revision} of partition `{partition}` is broken: {} is nowhere",

@@ -14,12 +14,9 @@ use std::sync::Arc;
 
 use answerlake_model::{PartitionKey, PerTable};
 use arrow::array::RecordBatch;
-use futures::TryStreamExt;
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
-use tokio::io::AsyncWriteExt;
 
 use crate::column_reader::read_error;
 use crate::data_file::DataFile;
@@ -154,40 +151,24 @@ impl Lake {
         Ok(None)
     }
 
-    /// Copies an object to a file in scratch that has no name; `None` where there is none.
+    /// Copies a data file to scratch; `None` where there is none.
     async fn copy(
         &self,
         path: &Path,
         bytes: u64,
         scratch: &FilePath,
     ) -> Result<Option<File>, LoadError> {
-        use object_store::Error::{NotFound, Precondition};
-        let unwritable = |source| LoadError::scratch("write", scratch)(source);
-        let folder = scratch.to_owned();
-        let file = run_blocking(move || tempfile::tempfile_in(folder)).await;
-        let mut copy = tokio::fs::File::from_std(file.map_err(unwritable)?);
-        let copied = async {
-            let mut stream = self.store.object_store().get(path).await?.into_stream();
-            let mut copied = 0;
-            while let Some(block) = stream.try_next().await? {
-                if let Err(error) = copy.write_all(&block).await {
-                    return Ok(Err(error));
-                }
-                copied += block.len() as u64;
-            }
-            Ok(copy.flush().await.map(|()| copied))
+        let Some(copy) = self.fetch(path, scratch).await? else {
+            return Ok(None);
         };
-        match copied.await {
-            // Of one that was deleted while it was read, the store says the one or the other.
-            Err(NotFound { .. } | Precondition { .. }) => Ok(None),
-            Err(error) => Err(LoadError::store("read", path)(error)),
-            Ok(Err(error)) => Err(unwritable(error)),
-            Ok(Ok(copied)) if copied == bytes => Ok(Some(copy.into_std().await)),
-            Ok(Ok(copied)) => Err(LoadError::ReadData {
+        let copied = copy.metadata().map_or(0, |file| file.len());
+        if copied != bytes {
+            return Err(LoadError::ReadData {
                 path: path.to_string(),
                 source: ParquetError::EOF(format!("expected {bytes} bytes, got {copied} bytes")),
-            }),
+            });
         }
+        Ok(Some(copy))
     }
 }
 

@@ -112,6 +112,10 @@ mod drift;
 pub mod failure;
 // Whether the store keeps two commits apart.
 mod probe;
+// Files of records beside the tables, written anew.
+mod kept;
+// Who is forgotten, and what was removed for it.
+pub mod forgotten;
 // What all runs of one lake must agree on.
 pub mod pin;
 // Decide, stage, create the revision.
@@ -160,6 +164,7 @@ pub use data_file::{DataFile, Origin, TimeSpan};
 pub use error::{LoadError, PinDifference};
 pub use failure::PartitionFailure;
 pub use file_writer::DataFileWriter;
+pub use forgotten::Tombstone;
 pub use freshness::{Freshness, LateRecords};
 pub use held_files::{HeldFiles, HeldRows};
 pub use lake::{Head, KeptFile, KeptKind, Lake, PartitionState, strays_as_of};
@@ -167,6 +172,7 @@ pub use landing::{FoundLanding, LandingFolder, Landings};
 pub use leftover::{KeptBecause, Leftover, LeftoverKind};
 pub use manifest::Manifest;
 pub use memory::WriterMemory;
+pub use object_store::path::Path as ObjectPath;
 pub use object_writer::{ObjectUpload, ObjectWriter};
 pub use partitioned_writer::PartitionedWriter;
 pub use pin::{LAKE_FORMAT_VERSION, LakePin, MaskingPin};

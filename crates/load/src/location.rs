@@ -315,6 +315,46 @@ pub fn dead_letters(key: &PartitionKey) -> Path {
     Path::from(format!("{OURS}/dead_letters/{}", day(key)))
 }
 
+/// The folder of all strays.
+pub fn all_strays() -> Path {
+    Path::from(format!("{OURS}/strays"))
+}
+
+/// The folder of all dead letters.
+pub fn all_dead_letters() -> Path {
+    Path::from(format!("{OURS}/dead_letters"))
+}
+
+/// The folder of all fragments that are kept as they were fetched.
+pub fn all_raw() -> Path {
+    Path::from(format!("{OURS}/raw"))
+}
+
+/// The folder of all checkpoints.
+pub fn checkpoints() -> Path {
+    Path::from(format!("{OURS}/checkpoints"))
+}
+
+/// The key that ids of who is forgotten are hashed under.
+pub fn forgotten_key() -> Path {
+    Path::from(format!("{OURS}/forgotten/key.json"))
+}
+
+/// The folder of what tells who is forgotten.
+pub fn tombstones() -> Path {
+    Path::from(format!("{OURS}/forgotten/tombstones"))
+}
+
+/// Some of those who are forgotten.
+pub fn tombstone(name: &str) -> Path {
+    tombstones().join(format!("{name}.json"))
+}
+
+/// What was removed, by whom.
+pub fn receipt(run_id: &RunId) -> Path {
+    Path::from(format!("{OURS}/forgotten/receipts/{run_id}.json"))
+}
+
 /// The folders that hold `files`, up to the lake's own: each once, the deepest first.
 pub(crate) fn folders_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<Path> {
     let mut folders = BTreeSet::new();
@@ -388,6 +428,10 @@ mod tests {
         assert_eq!(
             failure(&key).as_ref(),
             "_answerlake/failures/app_id=st-1.a_B/dt=2025-06-28/hour=3.json"
+        );
+        assert_eq!(
+            tombstone("ab").as_ref(),
+            "_answerlake/forgotten/tombstones/ab.json"
         );
     }
 

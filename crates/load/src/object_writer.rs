@@ -247,7 +247,7 @@ mod tests {
                     let (writer, upload) = begin();
                     let (running, _) =
                         tokio::join!(async { write(writer, bytes, is_whole).await }, async {
-                            drop(upload)
+                            drop(upload);
                         });
                     assert_eq!(running.len(), bytes);
                     let found = store.head(&path).await;

@@ -88,6 +88,8 @@ pub enum Fault {
     WrongPositions,
     /// The rows of a partition do not make the records that it was committed with.
     WrongContent,
+    /// Records are there that are forgotten.
+    NotForgotten,
     /// Nothing is committed of what was asked for.
     NothingCommitted,
 }
@@ -358,7 +360,7 @@ impl Lake {
     ) -> Result<Option<Finding>, LoadError> {
         let counted = manifest.books.dead_letters;
         let folder = location::dead_letters(key);
-        if counted == 0 || !self.store.list_paths(&folder, None).await?.is_empty() {
+        if counted == 0 || self.is_kept_or_forgotten(&folder).await? {
             return Ok(None);
         }
         Ok(Some(Finding {
@@ -379,7 +381,7 @@ impl Lake {
         strays: u64,
     ) -> Result<Option<Finding>, LoadError> {
         let folder = location::app_strays(app_id);
-        if strays == 0 || !self.store.list_paths(&folder, None).await?.is_empty() {
+        if strays == 0 || self.is_kept_or_forgotten(&folder).await? {
             return Ok(None);
         }
         Ok(Some(Finding {
@@ -390,6 +392,12 @@ impl Lake {
                 "the books of the app's jobs count {strays} strays, and none is there"
             ),
         }))
+    }
+
+    /// Whether something is kept in a folder, or may have been, of somebody who is forgotten.
+    async fn is_kept_or_forgotten(&self, folder: &Path) -> Result<bool, LoadError> {
+        let is_kept = !self.store.list_paths(folder, None).await?.is_empty();
+        Ok(is_kept || !self.tombstone_names().await?.is_empty())
     }
 }
 

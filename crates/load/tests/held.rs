@@ -104,6 +104,7 @@ async fn a_file_that_is_nowhere_is_named(test: TestLake) {
     );
 }
 
+#[expect(clippy::print_stdout, reason = "how many were met")]
 async fn whoever_holds_a_partition_under_a_writer_has_one_revision(test: TestLake) {
     const REPLACEMENTS: i64 = 25;
     commit(&test, 1).await;

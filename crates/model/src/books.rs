@@ -82,13 +82,16 @@ pub struct PartitionBooks {
     pub dead_letters: u64,
     /// Of the dead letters, those that lost to another record of the same event and id.
     pub conflicts: u64,
+    /// Records of forgotten persons and queries, of which nothing is kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
 }
 
 impl PartitionBooks {
     /// Whether every record assigned went somewhere.
     pub fn balance(&self) -> bool {
-        self.assigned + self.held == self.written + self.duplicates + self.dead_letters
-            && self.conflicts <= self.dead_letters
+        let placed = self.written + self.duplicates + self.dead_letters + self.forgotten;
+        self.assigned + self.held == placed && self.conflicts <= self.dead_letters
     }
 }
 
@@ -108,6 +111,7 @@ impl AddAssign for PartitionBooks {
         self.duplicates += more.duplicates;
         self.dead_letters += more.dead_letters;
         self.conflicts += more.conflicts;
+        self.forgotten += more.forgotten;
     }
 }
 
@@ -167,6 +171,7 @@ mod tests {
             written: 3,
             duplicates: 1,
             dead_letters: 1,
+            forgotten: 0,
             conflicts: 1,
         };
         assert!(balanced.balance());

@@ -115,6 +115,19 @@ struct StoredPath {
 }
 
 impl DriftLedger {
+    /// The ids of records that it names.
+    pub fn examples(&self) -> impl Iterator<Item = &str> {
+        let drifts = self.paths.values();
+        drifts.filter_map(|drift| drift.example.as_deref())
+    }
+
+    /// Drops these.
+    pub fn drop_examples(&mut self) {
+        for drift in self.paths.values_mut() {
+            drift.example = None;
+        }
+    }
+
     /// How many paths a ledger names. Someone is to read them, and every plan reads over them.
     pub const MAX_PATHS: usize = 250;
 

@@ -11,10 +11,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use answerlake_load::{KeptFile, KeptKind, Lake};
 use answerlake_model::PartitionKey;
-use answerlake_transform::{DeadLetter, Raw, Stray, end_without_raw, write_masking, write_raw};
+use answerlake_transform::frame::OversizedRecord;
+use answerlake_transform::{
+    DeadLetter, Forgotten, IdScan, Raw, Stray, end_without_raw, write_masking, write_raw,
+};
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +32,9 @@ const WAITING_BYTES: usize = 4 << 20;
 /// A record of more bytes does not wait. As JSON it may be six times as long.
 const LARGE_RECORD_BYTES: u64 = WAITING_BYTES as u64 / 8;
 
+/// Bytes of a large record that are looked at together.
+const SCANNED_BYTES: usize = 1 << 20;
+
 const COMPRESSION_LEVEL: i32 = 3;
 
 /// Collects them.
@@ -37,6 +44,8 @@ pub(crate) struct Aside {
     as_of: Option<DateTime<Utc>>,
     /// The mark of the masking that all records have passed.
     masking: Option<String>,
+    /// Whose records are not kept.
+    forgotten: Option<Arc<Forgotten>>,
     /// Where dead letters go that name no partition.
     fallback: PartitionKey,
     files: BTreeMap<(KeptKind, PartitionKey), LinesFile>,
@@ -67,6 +76,7 @@ impl Aside {
             folder: folder.to_owned(),
             as_of: None,
             masking: None,
+            forgotten: None,
             fallback,
             files: BTreeMap::new(),
             waiting_bytes: 0,
@@ -81,6 +91,11 @@ impl Aside {
             masking: mark,
             ..self
         }
+    }
+
+    /// Has it keep nothing of those. Only what is too large to have been looked at before is looked at here.
+    pub(crate) fn without(self, forgotten: Option<Arc<Forgotten>>) -> Self {
+        Self { forgotten, ..self }
     }
 
     /// Adds a stray that came with `fragment`. One that is in the lake is kept already.
@@ -110,6 +125,11 @@ impl Aside {
         fragment: &Fragment,
     ) -> Result<(), PipelineError> {
         if matches!(fragment.origin_kind, OriginKind::TakenUp { .. }) {
+            return Ok(());
+        }
+        if let Raw::Fragment(record) = &letter.raw
+            && self.is_forgotten(fragment, record)?
+        {
             return Ok(());
         }
         let key = letter.partition.as_ref().unwrap_or(&self.fallback);
@@ -144,6 +164,29 @@ impl Aside {
                 Raw::Withheld { bytes } => end_without_raw(*bytes, line),
             }
         })
+    }
+
+    /// Whether a record that is too large to be held mentions who is forgotten.
+    fn is_forgotten(
+        &mut self,
+        fragment: &Fragment,
+        record: &OversizedRecord,
+    ) -> Result<bool, PipelineError> {
+        let Some(forgotten) = self.forgotten.clone() else {
+            return Ok(false);
+        };
+        let mut scan = IdScan::new(&forgotten);
+        let read = self.reread.record(fragment, record, |bytes| {
+            let mut piece = vec![0; SCANNED_BYTES];
+            loop {
+                match bytes.read(&mut piece)? {
+                    0 => return Ok(()),
+                    read => scan.feed(&piece[..read]),
+                }
+            }
+        });
+        read.map_err(|source| unwritable(&self.folder, source))?;
+        Ok(scan.verdict().is_some())
     }
 
     /// Ends the collecting.

@@ -4,7 +4,7 @@
 //! Where a later one turns out to win (the source sent two versions of a record, which is rare), the files are made
 //! again from the fragments, which are still at hand, with the winners known from the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use answerlake_model::{
     ContentStats, DriftLedger, PartitionBooks, PartitionKey, PerTable, TableSchema,
 };
 use answerlake_transform::{
-    DeadLetter, DecodeConfig, DecodedBlock, Decoder, Hash, PartitionRows, Raw, Reason, RecordRows,
-    SCHEMA_VERSION, content_digest, count_rows,
+    DeadLetter, DecodeConfig, DecodedBlock, Decoder, Forgotten, ForgottenRecords, Hash, IdHash,
+    IdKind, PartitionRows, Raw, Reason, RecordRows, SCHEMA_VERSION, content_digest, count_rows,
 };
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
@@ -27,6 +27,7 @@ use crate::drift::WindowDrift;
 use crate::error::PipelineError;
 use crate::progress::WindowProgress;
 use crate::record_index::{Kept, Place, RecordIndex};
+use crate::tombstones::Tombstones;
 
 /// How fragments become data files.
 pub(crate) struct Assembly {
@@ -39,6 +40,8 @@ pub(crate) struct Assembly {
     /// Where dead letters go that name no partition.
     pub(crate) fallback: PartitionKey,
     pub(crate) progress: Arc<WindowProgress>,
+    /// Where what `decode` says of who is forgotten comes from.
+    pub(crate) tombstones: Tombstones,
 }
 
 /// A window, assembled.
@@ -50,6 +53,11 @@ pub(crate) struct Assembled {
     pub(crate) counts: Vec<Counts>,
     /// What is wrong with the first record that was set aside.
     pub(crate) first_dead_letter: Option<String>,
+    /// Queries of forgotten persons that nobody knew as forgotten: none of their records is here, and they are to be
+    /// forgotten from now on.
+    pub(crate) learned: BTreeSet<IdHash>,
+    /// What was known of who is forgotten.
+    pub(crate) tombstones: Tombstones,
     /// The folders that the files lie in; they go with it.
     pub(crate) folders: Vec<Arc<TempDir>>,
 }
@@ -86,11 +94,8 @@ impl Counts {
 impl Assembled {
     /// Checks that not every record was set aside: that would be a source that changed, not a day without records.
     pub(crate) fn check_any_loaded(&self) -> Result<(), PipelineError> {
-        let written: u64 = self
-            .partitions
-            .values()
-            .map(|partition| partition.books.written)
-            .sum();
+        let books = self.partitions.values().map(|partition| partition.books);
+        let written: u64 = books.map(|books| books.written + books.forgotten).sum();
         match &self.first_dead_letter {
             Some(letter) if written == 0 && self.counts.iter().all(|job| job.elsewhere() == 0) => {
                 Err(PipelineError::NothingLoaded {
@@ -116,19 +121,54 @@ impl AssembledPartition {
 impl Assembly {
     /// Assembles all fragments of `source`.
     pub(crate) fn run(&self, source: impl FragmentSource) -> Result<Assembled, PipelineError> {
-        let decoder = Arc::new(Decoder::new(self.decode.clone()));
-        let mut first = Pass::try_new(self, None)?;
-        let fragments = first.run(&decoder, source)?;
-        if !first.has_late_winner {
-            return first.finish();
+        let mut decode = self.decode.clone();
+        let mut first = Pass::try_new(self, PassKind::First, &decode)?;
+        let mut fragments = first.run(&decode, source)?;
+        let mut learned = std::mem::take(&mut first.learned);
+        let mut known = 0;
+        // What was read before a query was known as forgotten may be of that query.
+        while learned.len() > known {
+            known = learned.len();
+            tracing::info!("queries of forgotten persons: their window is assembled again");
+            decode.forgotten = decode
+                .forgotten
+                .map(|forgotten| with_queries(&forgotten, &learned));
+            drop(first);
+            first = Pass::try_new(self, PassKind::Again(known), &decode)?;
+            fragments = first.run(&decode, fragments.into_iter())?;
+            learned.append(&mut first.learned);
         }
-        // The rest of it, files and all, is of no use any more.
-        let winners = first.into_repeated();
-        tracing::info!("records with several versions: their window is assembled again");
-        let mut second = Pass::try_new(self, Some(winners))?;
-        second.run(&decoder, fragments.into_iter())?;
-        second.finish()
+        if first.has_late_winner {
+            // The rest of it, files and all, is of no use any more.
+            let winners = first.into_repeated();
+            tracing::info!("records with several versions: their window is assembled again");
+            first = Pass::try_new(self, PassKind::Winners(winners), &decode)?;
+            first.run(&decode, fragments.into_iter())?;
+        }
+        Ok(Assembled {
+            learned,
+            ..first.finish()?
+        })
     }
+}
+
+/// The same, with more queries that are forgotten.
+pub(crate) fn with_queries(forgotten: &Forgotten, queries: &BTreeSet<IdHash>) -> Arc<Forgotten> {
+    let mut more = forgotten.clone();
+    for query in queries {
+        more.insert(IdKind::Query, *query);
+    }
+    Arc::new(more)
+}
+
+/// What a pass knows from the passes before it.
+enum PassKind {
+    /// There was none.
+    First,
+    /// So many queries that are forgotten.
+    Again(usize),
+    /// Of the identities met more than once, the record that is kept.
+    Winners(RecordIndex),
 }
 
 /// What becomes of a record.
@@ -148,6 +188,8 @@ struct Pass<'a> {
     repeated: RecordIndex,
     /// Whether `repeated` is known from the start.
     knows_winners: bool,
+    /// Whether all that is read was read and counted before.
+    is_repetition: bool,
     has_late_winner: bool,
     writer: PartitionedWriter,
     aside: Aside,
@@ -159,18 +201,22 @@ struct Pass<'a> {
     /// When the records of each fragment were asked for, by its number.
     as_of: BTreeMap<u32, Option<DateTime<Utc>>>,
     first_dead_letter: Option<String>,
+    learned: BTreeSet<IdHash>,
 }
 
 impl<'a> Pass<'a> {
-    /// Begins a pass, over fragments of which the kept ones of repeated records are known if `winners` is given.
     fn try_new(
         assembly: &'a Assembly,
-        winners: Option<RecordIndex>,
+        kind: PassKind,
+        decode: &DecodeConfig,
     ) -> Result<Self, PipelineError> {
+        let (folder, is_repetition, winners) = match kind {
+            PassKind::First => ("first".to_owned(), false, None),
+            PassKind::Again(known) => (format!("again-{known}"), true, None),
+            PassKind::Winners(winners) => ("second".to_owned(), true, Some(winners)),
+        };
         let knows_winners = winners.is_some();
-        let folder = assembly
-            .scratch
-            .join(if knows_winners { "second" } else { "first" });
+        let folder = assembly.scratch.join(folder);
         // Not with its parents: where the run has stopped and cleared its scratch, it stays cleared.
         std::fs::create_dir(&folder).map_err(|source| PipelineError::Scratch {
             action: "create",
@@ -185,6 +231,7 @@ impl<'a> Pass<'a> {
             met: index(),
             repeated: winners.unwrap_or_else(index),
             knows_winners,
+            is_repetition,
             has_late_winner: false,
             hashes: ContentHashes::new(&folder, memory.content_hashes),
             writer: PartitionedWriter::try_new(
@@ -194,31 +241,34 @@ impl<'a> Pass<'a> {
                 &folder,
                 Arc::clone(&memory.writers),
             )?,
-            aside: Aside::try_new(&folder, assembly.fallback.clone())?.with_masking(
-                assembly
-                    .decode
-                    .masking
-                    .as_ref()
-                    .map(|masking| masking.mark()),
-            ),
+            aside: Aside::try_new(&folder, assembly.fallback.clone())?
+                .with_masking(
+                    assembly
+                        .decode
+                        .masking
+                        .as_ref()
+                        .map(|masking| masking.mark()),
+                )
+                .without(decode.forgotten.clone()),
             partitions: BTreeMap::new(),
             drift: WindowDrift::default(),
             stats: BTreeMap::new(),
             counts: Vec::new(),
             as_of: BTreeMap::new(),
             first_dead_letter: None,
+            learned: BTreeSet::new(),
         })
     }
 
     /// Reads all fragments; gives them back for another pass.
     fn run(
         &mut self,
-        decoder: &Arc<Decoder>,
+        decode: &DecodeConfig,
         source: impl FragmentSource,
     ) -> Result<Vec<Fragment>, PipelineError> {
         let mut fragments = Vec::new();
-        // A second pass reads what was counted before.
-        let progress = (!self.knows_winners).then_some(&self.assembly.progress);
+        let decoder = &Arc::new(Decoder::new(decode.clone()));
+        let progress = (!self.is_repetition).then_some(&self.assembly.progress);
         let reader = progress.and_then(WindowProgress::reader);
         let mut decoded = DecodeAhead::new(&self.assembly.compute, decoder, source, reader);
         while let Some(next) = decoded.next()? {
@@ -270,6 +320,7 @@ impl<'a> Pass<'a> {
             margin,
             strays,
             dead_letters,
+            forgotten,
         } = block;
         let is_held = is_held(fragment);
         self.as_of
@@ -283,6 +334,7 @@ impl<'a> Pass<'a> {
         for stray in &strays {
             self.aside.add_stray(stray, fragment)?;
         }
+        self.forget(forgotten, fragment);
         if let Some(letter) = dead_letters.first() {
             self.first_dead_letter
                 .get_or_insert_with(|| letter.to_string());
@@ -322,6 +374,26 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Counts records of which nothing is kept.
+    fn forget(&mut self, forgotten: ForgottenRecords, fragment: &Fragment) {
+        let is_held = is_held(fragment);
+        if !is_held {
+            let counts = self.counts_of(fragment);
+            counts.strays += forgotten.strays;
+            counts.unassigned += forgotten.unassigned;
+        }
+        for (key, records) in forgotten.partitions {
+            let books = self.partitions.entry(key).or_default();
+            if is_held {
+                books.held += records;
+            } else {
+                books.assigned += records;
+            }
+            books.forgotten += records;
+        }
+        self.learned.extend(forgotten.learned);
     }
 
     /// Judges a partition's records; gives the rows of those that are written.
@@ -454,6 +526,8 @@ impl<'a> Pass<'a> {
             aside: self.aside.finish()?,
             counts: self.counts,
             first_dead_letter: self.first_dead_letter,
+            learned: BTreeSet::new(),
+            tombstones: self.assembly.tombstones.clone(),
             folders: Vec::new(),
         })
     }
@@ -552,6 +626,7 @@ mod tests {
             scratch: folder.path().to_owned(),
             fallback: PartitionKey::new(app_id, start, Grain::Day),
             progress: Progress::default().begin(None),
+            tombstones: Tombstones::default(),
         };
         let fragments: Vec<Fragment> = fragments
             .iter()

@@ -447,15 +447,19 @@ pub(crate) fn open(
     path: &Path,
     reader: Option<Arc<WindowProgress>>,
 ) -> std::io::Result<Box<dyn Read>> {
+    let file = File::open(path)?;
+    decompressed(match reader {
+        Some(progress) => Box::new(Counted { file, progress }),
+        None => Box::new(file),
+    })
+}
+
+/// The content of bytes that may be compressed.
+pub(crate) fn decompressed(mut bytes: Box<dyn Read>) -> std::io::Result<Box<dyn Read>> {
     const GZIP: &[u8] = &[0x1F, 0x8B];
     const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
     // More layers are no server's doing.
     const MAX_LAYERS: usize = 3;
-    let file = File::open(path)?;
-    let mut bytes: Box<dyn Read> = match reader {
-        Some(progress) => Box::new(Counted { file, progress }),
-        None => Box::new(file),
-    };
     for _ in 0..MAX_LAYERS {
         let mut head = Vec::with_capacity(ZSTD.len());
         bytes

@@ -200,6 +200,20 @@ pub enum PipelineError {
         /// The id of one of them.
         example: String,
     },
+    /// A file of strays or dead letters cannot be read as one.
+    #[error("`{path}` in the lake cannot be read line by line")]
+    KeptFile {
+        /// The file, relative to the lake.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Ids are looked for that the lake does not hold.
+    #[error("{reason}")]
+    NoIdsHeld {
+        /// Which, and why.
+        reason: String,
+    },
     /// There is no lake to read.
     #[error("there is no lake at `{url}`")]
     NoLake {
@@ -310,6 +324,7 @@ impl PipelineError {
             | Self::InvalidPattern { .. }
             | Self::Landing { .. }
             | Self::NoLanding { .. }
+            | Self::NoIdsHeld { .. }
             | Self::NoLake { .. } => FailureKind::Configuration,
             Self::Extract(error) => match error.kind() {
                 ErrorKind::Configuration => FailureKind::Configuration,
@@ -345,6 +360,7 @@ impl PipelineError {
             | Self::Output(_)
             | Self::Unexpected { .. } => FailureKind::Unexpected,
             Self::Load(_)
+            | Self::KeptFile { .. }
             | Self::CommittedMeanwhile { .. }
             | Self::Restore { .. }
             | Self::OtherContent { .. } => FailureKind::Lake,

@@ -73,6 +73,10 @@ mod union;
 mod landed;
 // `ingest`: fragments that are at hand.
 mod ingest;
+// Who is forgotten, as the lake says.
+mod tombstones;
+// `forget`: whose records are removed.
+mod forget;
 // `recover`: what killed runs left.
 mod recovery;
 // `vacuum`: what nobody needs any more.
@@ -111,6 +115,7 @@ pub use config::{PipelineConfig, Setting};
 pub use drift_report::{DriftReport, DriftRequest, drift};
 pub use error::PipelineError;
 pub use files::FileList;
+pub use forget::{ForgetReport, ForgetRequest, forget};
 pub use ingest::{IngestRequest, ingest};
 pub use plan::RunRequest;
 pub use progress::Progress;

@@ -112,6 +112,9 @@ pub struct Totals {
     pub dead_letters: u64,
     /// Of the dead letters, those that lost to another version.
     pub conflicts: u64,
+    /// Of persons and queries that are forgotten, in the partitions: not kept.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
     /// Rows by table, of the partitions committed or found unchanged.
     pub rows: PerTable<u64>,
     /// Bytes of fragments, as they came.
@@ -122,6 +125,14 @@ pub struct Totals {
     pub requests: u64,
     /// Of these, repeated ones.
     pub retries: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl PartitionReport {
@@ -217,6 +228,7 @@ impl Tally {
         self.totals.duplicates += books.duplicates;
         self.totals.dead_letters += books.dead_letters;
         self.totals.conflicts += books.conflicts;
+        self.totals.forgotten += books.forgotten;
         match committed {
             Ok((report, bytes_written)) => {
                 self.totals.written += books.written.saturating_sub(books.held);

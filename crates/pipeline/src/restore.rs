@@ -27,7 +27,7 @@ use crate::plan::Range;
 use crate::scratch::Scratch;
 
 /// Rows of a batch: a call of the language model may take some hundred kilobytes.
-const BATCH_ROWS: usize = 64;
+pub(crate) const BATCH_ROWS: usize = 64;
 
 /// Hashes that are in memory at once: 16 MiB.
 const HELD_HASHES: usize = 1 << 20;
@@ -209,7 +209,7 @@ pub(crate) async fn restore_partition<W: Write + Send + 'static>(
 }
 
 /// Takes items a step ahead of who asks for them, on a thread of its own.
-fn ahead<T: Send + 'static>(
+pub(crate) fn ahead<T: Send + 'static>(
     items: impl Iterator<Item = T> + Send + 'static,
 ) -> impl Iterator<Item = T> + Send {
     let (sender, receiver) = mpsc::sync_channel(1);

@@ -71,6 +71,15 @@ pub(crate) fn write_records(path: &Path, to: &Path) -> io::Result<TakenUp> {
     })
 }
 
+/// Reads the line of a letter, and writes its record to `out`, if it has one.
+pub(crate) fn read_record(lines: &mut impl BufRead, out: &mut impl Write) -> io::Result<()> {
+    let start = LineStart::read(lines)?;
+    if start.kept == WITHHELD {
+        return lines.skip_until(b'\n').map(drop);
+    }
+    write_record(start.kept, lines, out)
+}
+
 fn write_record(
     kept: &'static [u8],
     lines: &mut impl BufRead,

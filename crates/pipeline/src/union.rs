@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
-use answerlake_load::{Lake, LoadError, OnCommitted, PartitionState};
+use answerlake_load::{HeldFiles, Lake, LoadError, OnCommitted, PartitionState};
 use answerlake_model::PartitionKey;
 
 use crate::assemble::Assembled;
@@ -71,34 +71,13 @@ impl Union {
     ) -> Result<Vec<Fragment>, PipelineError> {
         let mut fragments = Vec::with_capacity(self.states.len());
         for ((key, state), number) in self.states.iter().zip(first_number..) {
-            let path = folder.join(format!("held-{number}.json"));
-            let failed = |source| PipelineError::Scratch {
-                action: "write",
-                path: path.clone(),
-                source,
-            };
-            let out = BufWriter::new(File::create_new(&path).map_err(failed)?);
-            let writer = RecordWriter::new(out, RestoreFormat::Json);
             let files = lake.hold(key, state, folder).await?;
             let files = files.ok_or_else(|| PipelineError::CommittedMeanwhile {
                 partition: key.clone(),
                 revision: state.revision + 1,
             })?;
-            let written = restore_partition(key, state, files, folder, writer).await;
-            let writer = written.map_err(|error| match error {
-                PipelineError::Output(source) => failed(source),
-                other => other,
-            })?;
-            writer.finish().map_err(failed)?;
+            fragments.push(restore_to_fragment(key, state, files, folder, number).await?);
             tracing::info!(partition = %key, revision = state.revision, "joined with what the partition holds");
-            fragments.push(Fragment {
-                number,
-                position: 1,
-                path,
-                origin: format!("revision {} of partition `{key}`", state.revision),
-                promised_records: Some(state.manifest.books.written),
-                origin_kind: OriginKind::Held(key.app_id().clone()),
-            });
         }
         Ok(fragments)
     }
@@ -144,4 +123,36 @@ impl Union {
             },
         }
     }
+}
+
+/// Writes the records of a revision to `folder` as a fragment of that number.
+pub(crate) async fn restore_to_fragment(
+    key: &PartitionKey,
+    state: &PartitionState,
+    files: HeldFiles,
+    folder: &Path,
+    number: u32,
+) -> Result<Fragment, PipelineError> {
+    let path = folder.join(format!("held-{number}.json"));
+    let failed = |source| PipelineError::Scratch {
+        action: "write",
+        path: path.clone(),
+        source,
+    };
+    let out = BufWriter::new(File::create_new(&path).map_err(failed)?);
+    let writer = RecordWriter::new(out, RestoreFormat::Json);
+    let written = restore_partition(key, state, files, folder, writer).await;
+    let writer = written.map_err(|error| match error {
+        PipelineError::Output(source) => failed(source),
+        other => other,
+    })?;
+    writer.finish().map_err(failed)?;
+    Ok(Fragment {
+        number,
+        position: 1,
+        path,
+        origin: format!("revision {} of partition `{key}`", state.revision),
+        promised_records: Some(state.manifest.books.written),
+        origin_kind: OriginKind::Held(key.app_id().clone()),
+    })
 }

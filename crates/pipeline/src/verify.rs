@@ -25,7 +25,7 @@ use answerlake_load::{
 };
 use answerlake_model::{AppId, PartitionKey, PerTable, Window};
 use answerlake_transform::schema::table_schemas;
-use answerlake_transform::{PromptLayout, SCHEMA_VERSION};
+use answerlake_transform::{Forgotten, PromptLayout, SCHEMA_VERSION};
 use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 
@@ -34,6 +34,7 @@ use crate::error::PipelineError;
 use crate::plan::Range;
 use crate::reading::prompt_of;
 use crate::status::Health;
+use crate::tombstones::Tombstones;
 use compute::Compute;
 use found::Found;
 
@@ -75,6 +76,7 @@ pub async fn verify(
     let range = range_of(&request.range, &partitions, config)?;
     partitions.retain(|key, _| range.is_none_or(|range| range.contains(key.start())));
 
+    let forgotten = Tombstones::read(&lake).await?.forgotten();
     let verifier = Verifier {
         lake,
         expected: Expected {
@@ -86,6 +88,7 @@ pub async fn verify(
         },
         prompt,
         deep: request.deep,
+        forgotten,
         compute: Compute::try_new(&config.run)?,
     };
     let mut counts = CheckedCounts::default();
@@ -146,6 +149,7 @@ struct Verifier {
     expected: Expected,
     prompt: PromptLayout,
     deep: bool,
+    forgotten: Option<Arc<Forgotten>>,
     compute: Compute,
 }
 
@@ -349,10 +353,19 @@ impl Verifier {
         let bytes = content::memory_of(files);
         let (files, runtime) = (files.clone(), Handle::current());
         let digest = manifest.content_digest.clone();
-        let check = move || content::check_content(&files, &digest, &runtime);
+        let forgotten = self.forgotten.clone();
+        let check = move || content::check_content(&files, &digest, forgotten.as_deref(), &runtime);
         let checked = self.compute.run(bytes, check).await;
-        if let Some(message) = found.unless_unreadable("", checked)?.flatten() {
+        let content = found.unless_unreadable("", checked)?.unwrap_or_default();
+        if let Some(message) = content.fault {
             found.add_file(Fault::WrongContent, "", message);
+        }
+        if content.forgotten > 0 {
+            let message = format!(
+                "{} records of whom is forgotten are there",
+                content.forgotten
+            );
+            found.add_file(Fault::NotForgotten, "", message);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use answerlake_load::{CommitOutcome, Lake, LakeStore, OnCommitted, Proposal, WriterConfig};
@@ -10,22 +10,24 @@ use answerlake_model::{
     AppId, JobBooks, PartitionBooks, PartitionKey, PerTable, RunId, TableSchema, Window,
 };
 use answerlake_transform::schema::{record_id_column, table_schemas};
-use answerlake_transform::{AppAssignment, DecodeConfig, Masking, SCHEMA_VERSION};
+use answerlake_transform::{AppAssignment, DecodeConfig, Forgotten, Masking, SCHEMA_VERSION};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Assembled, AssembledPartition, Assembly};
+use crate::assemble::{Assembled, AssembledPartition, Assembly, with_queries};
 use crate::bridge::Compute;
 use crate::config::PipelineConfig;
 use crate::drift::KnownDrift;
-use crate::error::PipelineError;
+use crate::error::{PipelineError, chain};
+use crate::forget;
 use crate::progress::{Progress, WindowProgress};
 use crate::recovery::{clear_staging, roll_forward};
 use crate::report::{PartitionReport, PartitionState};
 use crate::scratch::Scratch;
 use crate::strict::Strict;
+use crate::tombstones::{self, Tombstones};
 
 /// What a run is told by who starts it.
 #[derive(Debug, Clone)]
@@ -56,6 +58,7 @@ pub(crate) struct Workbench<'a> {
     masking: Option<Arc<Masking>>,
     pub(crate) scratch: Scratch,
     known_drift: KnownDrift,
+    tombstones: Mutex<Tombstones>,
 }
 
 /// How a partition is to be committed.
@@ -105,6 +108,18 @@ impl<'a> Workbench<'a> {
         lake.pin(&config.lake_pin()).await?;
         roll_forward(&lake, config.app_id.as_ref()).await?;
         clear_staging(&lake).await;
+        Self::with(config, context, lake, masking, windows_at_once).await
+    }
+
+    /// Makes it of an open lake. Masks with `masking`.
+    pub(crate) async fn with(
+        config: &'a PipelineConfig,
+        context: &'a RunContext,
+        lake: Lake,
+        masking: Option<Arc<Masking>>,
+        windows_at_once: usize,
+    ) -> Result<Self, PipelineError> {
+        let tombstones = Tombstones::read(&lake).await?;
         let compute = Compute::try_new(config.run.threads, config.run.memory, windows_at_once)?;
         tracing::debug!(threads = compute.threads(), "ready to compute");
         let scratch = config
@@ -121,7 +136,14 @@ impl<'a> Workbench<'a> {
             masking,
             scratch: Scratch::try_new(scratch)?,
             known_drift: KnownDrift::default(),
+            tombstones: Mutex::new(tombstones),
         })
+    }
+
+    /// Who is forgotten, as far as it is known by now.
+    pub(crate) fn tombstones(&self) -> Tombstones {
+        let tombstones = self.tombstones.lock();
+        tombstones.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How the fragments of `window` (absent: of any time) become data files.
@@ -133,6 +155,7 @@ impl<'a> Workbench<'a> {
         scratch: &Path,
         progress: &Arc<WindowProgress>,
     ) -> Assembly {
+        let tombstones = self.tombstones();
         Assembly {
             compute: self.compute.clone(),
             decode: DecodeConfig {
@@ -141,6 +164,7 @@ impl<'a> Workbench<'a> {
                 prompt: self.config.lake.prompt,
                 masking: self.masking.clone(),
                 max_record_bytes: self.config.run.max_record_bytes,
+                forgotten: tombstones.forgotten(),
                 ..DecodeConfig::new(app)
             },
             writer: WriterConfig {
@@ -151,6 +175,7 @@ impl<'a> Workbench<'a> {
             scratch: scratch.to_owned(),
             fallback,
             progress: Arc::clone(progress),
+            tombstones,
         }
     }
 
@@ -181,6 +206,8 @@ impl<'a> Workbench<'a> {
         // What is committed at once shares the waits for the disk, or the store.
         const COMMITS_AT_ONCE: usize = 4;
         progress.committing(assembled.partitions.len());
+        let known = self.remember(&assembled).await?;
+        let keys: Vec<PartitionKey> = assembled.partitions.keys().cloned().collect();
         let strict = self.config.run.strict.then(|| Strict::of(&assembled));
         let strict = &strict;
         assembled.aside.put(&self.lake).await?;
@@ -205,10 +232,39 @@ impl<'a> Workbench<'a> {
                 (key, PartitionOutcome { books, committed })
             }
         });
-        Ok(stream::iter(commits)
-            .buffer_unordered(COMMITS_AT_ONCE)
-            .collect()
-            .await)
+        let outcomes = stream::iter(commits).buffer_unordered(COMMITS_AT_ONCE);
+        let outcomes = outcomes.collect().await;
+        // Who was forgotten since the records were read: `forget` may have been here before these were committed, and
+        // sees them if not.
+        if known.are_outdated(&self.lake).await? {
+            forget::sweep_again(self, &keys).await?;
+        }
+        for job_id in jobs.iter().filter_map(|job| job.job_id.as_deref()) {
+            forget::sweep_landing(self, job_id).await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Writes down the queries that turned out to be forgotten, for all runs to come; gives what was known when this was
+    /// assembled, and that.
+    async fn remember(&self, assembled: &Assembled) -> Result<Tombstones, PipelineError> {
+        let known = &assembled.tombstones;
+        let Some(forgotten) = known.forgotten().filter(|_| !assembled.learned.is_empty()) else {
+            return Ok(known.clone());
+        };
+        let (run_id, learned) = (&self.context.run_id, &assembled.learned);
+        let name = tombstones::put(&self.lake, run_id, &BTreeSet::new(), learned).await?;
+        let with = |tombstones: &Tombstones, forgotten: &Arc<Forgotten>| {
+            let forgotten = with_queries(forgotten, learned);
+            tombstones.with(name.clone(), forgotten)
+        };
+        let mut newest = self
+            .tombstones
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let all = newest.forgotten().unwrap_or_else(|| Arc::clone(&forgotten));
+        *newest = with(&newest, &all);
+        Ok(with(known, &forgotten))
     }
 
     /// Waits until the run is to stop, and then as long as a commit in hand may take.
@@ -225,39 +281,17 @@ impl<'a> Workbench<'a> {
         new_jobs: &[JobBooks],
         commit_as: CommitAs,
     ) -> Result<(PartitionReport, u64), PipelineError> {
-        let CommitAs {
-            provisional,
-            partial,
-            on_committed,
-            earlier_jobs: mut jobs,
-            strays,
-            recheck,
-        } = commit_as;
-        jobs.extend_from_slice(new_jobs);
-        self.known_drift
-            .warn_of_new(&self.lake, key, &partition.drift)
-            .await;
-        let proposal = Proposal {
-            key: key.clone(),
-            run_id: self.context.run_id.clone(),
-            files: partition.files,
-            content_digest: partition.content_digest,
-            provisional,
-            partial,
-            books: partition.books,
-            jobs,
-            strays,
-            drift: partition.drift,
-            stats: Some(partition.stats),
-            schema_version: SCHEMA_VERSION,
-            program_version: self.context.program_version.clone(),
-            context: self.context.orchestrator.clone(),
-            on_committed,
-            record_id_columns: PerTable::from_fn(record_id_column),
-            allow_unchanged: true,
-            recheck,
-        };
-        let (state, revision, rows, bytes) = match self.lake.commit(proposal).await? {
+        let provisional = commit_as.provisional;
+        if commit_as.on_committed == OnCommitted::ReplaceUnlessShrunk {
+            // What is forgotten and still there, as of a `forget` that was killed, would pass for lost. A revision that
+            // cannot be read is for the commit to judge.
+            let swept = forget::sweep_partition(self, key, &self.tombstones()).await;
+            if let Err(error) = swept {
+                tracing::warn!(partition = %key, error = chain(&error), "forgotten records are not looked for");
+            }
+        }
+        let outcome = self.propose(key, partition, new_jobs, commit_as).await?;
+        let (state, revision, rows, bytes) = match outcome {
             CommitOutcome::Committed {
                 revision,
                 rows,
@@ -305,6 +339,49 @@ impl<'a> Workbench<'a> {
             ..PartitionReport::new(key, state)
         };
         Ok((report, bytes))
+    }
+
+    /// Commits one partition, with the books of new jobs beside those of earlier ones.
+    pub(crate) async fn propose(
+        &self,
+        key: &PartitionKey,
+        partition: AssembledPartition,
+        new_jobs: &[JobBooks],
+        commit_as: CommitAs,
+    ) -> Result<CommitOutcome, PipelineError> {
+        let CommitAs {
+            provisional,
+            partial,
+            on_committed,
+            earlier_jobs: mut jobs,
+            strays,
+            recheck,
+        } = commit_as;
+        jobs.extend_from_slice(new_jobs);
+        self.known_drift
+            .warn_of_new(&self.lake, key, &partition.drift)
+            .await;
+        let proposal = Proposal {
+            key: key.clone(),
+            run_id: self.context.run_id.clone(),
+            files: partition.files,
+            content_digest: partition.content_digest,
+            provisional,
+            partial,
+            books: partition.books,
+            jobs,
+            strays,
+            drift: partition.drift,
+            stats: Some(partition.stats),
+            schema_version: SCHEMA_VERSION,
+            program_version: self.context.program_version.clone(),
+            context: self.context.orchestrator.clone(),
+            on_committed,
+            record_id_columns: PerTable::from_fn(record_id_column),
+            allow_unchanged: true,
+            recheck,
+        };
+        Ok(self.lake.commit(proposal).await?)
     }
 
     /// A partition to name where none is known: of this app, today.

@@ -4,7 +4,7 @@
 //! and on any thread. Which of several records with one identity is kept cannot be told from one block; for that, each
 //! record's identity, hash and rows are handed out beside the batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::column::{integer, parse_time};
 use crate::dead_letter::{DeadLetter, Raw, Reason};
 use crate::digest::{ArrayHash, Hash, hash_literal, hash_text};
 use crate::flatten::{EventKind, Flattener, MAX_ID_BYTES, RecordContext};
+use crate::forgotten::{Forgotten, IdHash, Verdict};
 use crate::frame::{BlockReader, OversizedRecord, RecordBlock};
 use crate::json::{Arena, JsonError, Kind, Value, compact};
 use crate::masking::{MaskedRecords, Masking, Withheld};
@@ -40,6 +41,9 @@ pub struct DecodeConfig {
     /// What must not land of a record; absent where everything may. Records that were masked before, such as strays and
     /// restored ones, are not to be masked again.
     pub masking: Option<Arc<Masking>>,
+    /// Which records are forgotten, and must not land: by their ids as they come, and as they are masked. Absent where
+    /// none are.
+    pub forgotten: Option<Arc<Forgotten>>,
 }
 
 impl DecodeConfig {
@@ -56,6 +60,7 @@ impl DecodeConfig {
             prompt: PromptLayout::default(),
             max_record_bytes: Self::DEFAULT_MAX_RECORD_BYTES,
             masking: None,
+            forgotten: None,
         }
     }
 }
@@ -84,6 +89,21 @@ pub struct DecodedBlock {
     pub strays: Vec<Stray>,
     /// Records that could not be loaded.
     pub dead_letters: Vec<DeadLetter>,
+    /// Records that are forgotten.
+    pub forgotten: ForgottenRecords,
+}
+
+/// Records that are forgotten: nothing is left of them but their number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForgottenRecords {
+    /// How many would have been assigned to each partition.
+    pub partitions: BTreeMap<PartitionKey, u64>,
+    /// How many would have been strays.
+    pub strays: u64,
+    /// How many could have been assigned to none.
+    pub unassigned: u64,
+    /// Their queries, where these were not known as forgotten.
+    pub learned: BTreeSet<IdHash>,
 }
 
 /// The rows of one partition, in the order of their records.
@@ -203,6 +223,7 @@ impl Decoder {
         } = block;
         let end = records_before + records.len() as u64;
         let mut sorted = Sorted::new(&self.config, fragment);
+        let verdicts = self.verdicts_before_masking(&bytes, &records);
         // From here on nobody sees what is masked.
         let MaskedRecords { bytes, records } = match &self.config.masking {
             Some(masking) => {
@@ -213,9 +234,13 @@ impl Decoder {
             None => MaskedRecords::unmasked(bytes, records),
         };
         let mut record = Record::default();
-        for (place, number) in records.into_iter().zip(records_before + 1..) {
+        for (index, place) in records.into_iter().enumerate() {
+            let number = records_before + 1 + index as u64;
             match place {
-                Ok(range) => sorted.add(&mut record, &bytes, range, number),
+                Ok(range) => {
+                    let verdict = verdicts.get(index).copied().flatten();
+                    sorted.add(&mut record, &bytes, range, number, verdict);
+                }
                 Err(withheld) => sorted.add_withheld(withheld, number),
             }
         }
@@ -229,6 +254,7 @@ impl Decoder {
             strays,
             dead_letters,
             decoded,
+            forgotten,
             ..
         } = sorted;
         let partitions = partitions
@@ -246,6 +272,23 @@ impl Decoder {
             margin,
             strays,
             dead_letters,
+            forgotten,
+        }
+    }
+
+    /// Which records are forgotten by ids that masking takes away; none where nothing is masked.
+    fn verdicts_before_masking(
+        &self,
+        bytes: &[u8],
+        records: &[Range<usize>],
+    ) -> Vec<Option<Verdict>> {
+        match (&self.config.masking, &self.config.forgotten) {
+            (Some(_), Some(forgotten)) => {
+                let records = records.iter();
+                let verdicts = records.map(|range| forgotten.judge_bytes(&bytes[range.clone()]));
+                verdicts.collect()
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -261,6 +304,7 @@ struct Sorted<'a> {
     margin: u64,
     strays: Vec<Stray>,
     dead_letters: Vec<DeadLetter>,
+    forgotten: ForgottenRecords,
 }
 
 impl<'a> Sorted<'a> {
@@ -275,6 +319,7 @@ impl<'a> Sorted<'a> {
             margin: 0,
             strays: Vec::new(),
             dead_letters: Vec::new(),
+            forgotten: ForgottenRecords::default(),
         }
     }
 
@@ -284,10 +329,19 @@ impl<'a> Sorted<'a> {
         bytes: &'b [u8],
         range: Range<usize>,
         number: u64,
+        verdict: Option<Verdict>,
     ) {
         self.decoded += 1;
         let raw = &bytes[range.clone()];
-        if let Err((partition, reason)) = self.try_add(record, raw, range.clone(), number) {
+        let added = self.try_add(record, raw, range.clone(), number, verdict);
+        if let Err((partition, reason)) = added {
+            let forgotten = self.config.forgotten.as_ref();
+            let verdict = verdict.or_else(|| forgotten?.judge_bytes(raw));
+            if let Some(verdict) = verdict {
+                self.forgotten.learned.extend(verdict.learned);
+                self.forgotten.unassigned += 1;
+                return;
+            }
             let letter = DeadLetter {
                 partition,
                 fragment: self.fragment,
@@ -337,6 +391,7 @@ impl<'a> Sorted<'a> {
         raw: &'b [u8],
         range: Range<usize>,
         number: u64,
+        verdict: Option<Verdict>,
     ) -> Result<(), (Option<PartitionKey>, Reason)> {
         let unplaced = |reason| (None, reason);
         let text = text_of(raw).map_err(unplaced)?;
@@ -372,6 +427,17 @@ impl<'a> Sorted<'a> {
                 .is_some_and(|(window, margin)| in_margin(&window, margin, created_at));
         if in_margin {
             self.margin += 1;
+            return Ok(());
+        }
+        let forgotten = self.config.forgotten.as_ref();
+        let verdict = verdict.or_else(|| forgotten?.judge(record, &self.arena));
+        if let Some(verdict) = verdict {
+            self.forgotten.learned.extend(verdict.learned);
+            if is_inside {
+                *self.forgotten.partitions.entry(key).or_default() += 1;
+            } else {
+                self.forgotten.strays += 1;
+            }
             return Ok(());
         }
         let Some(identity) = facts.identity(key.app_id(), &self.arena) else {

@@ -19,6 +19,8 @@ pub mod schema;
 pub mod frame;
 // Decodes a block: each record to its partition's batches, or aside.
 mod decode;
+// Which records are forgotten.
+mod forgotten;
 // Which policy each member of a record has.
 mod privacy;
 // Records without what must not land.
@@ -60,10 +62,12 @@ mod error;
 
 pub use dead_letter::{DeadLetter, Raw, Reason, end_without_raw, write_masking, write_raw};
 pub use decode::{
-    AppAssignment, DecodeConfig, DecodedBlock, Decoder, PartitionRows, RecordRows, Stray,
+    AppAssignment, DecodeConfig, DecodedBlock, Decoder, ForgottenRecords, PartitionRows,
+    RecordRows, Stray,
 };
 pub use digest::{ContentDigest, Hash, content_digest};
 pub use error::{FragmentError, PolicyError, RestoreError};
+pub use forgotten::{Forgotten, IdHash, IdKind, IdScan, Verdict};
 pub use masking::Masking;
 pub use privacy::{Policies, Policy};
 pub use restore::{RestoredRecord, Restorer};

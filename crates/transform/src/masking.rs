@@ -140,6 +140,11 @@ impl Masking {
         mark
     }
 
+    /// What stands in a lake in place of a text that is hashed; `None` where nothing is.
+    pub fn hash(&self, text: &str) -> Option<String> {
+        self.hmac(text.as_bytes())
+    }
+
     /// Masks the records that stand in `bytes`.
     pub(crate) fn mask(&self, bytes: &[u8], records: Vec<Range<usize>>) -> MaskedRecords {
         let mut walk = Walk {

@@ -193,6 +193,8 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct RecordSlots {
     pub(crate) id: usize,
+    pub(crate) user_id: usize,
+    pub(crate) account_id: usize,
     pub(crate) search_request_id: usize,
     pub(crate) created_on: usize,
     pub(crate) time_stamp_value: usize,
@@ -206,6 +208,8 @@ pub(crate) struct RecordSlots {
 
 pub(crate) static RECORD_SLOTS: LazyLock<RecordSlots> = LazyLock::new(|| RecordSlots {
     id: RECORD.slot("_id"),
+    user_id: RECORD.slot("userId"),
+    account_id: RECORD.slot("accountId"),
     search_request_id: RECORD.slot("searchRequestId"),
     created_on: RECORD.slot("createdOn"),
     time_stamp_value: RECORD.slot("timeStampValue"),

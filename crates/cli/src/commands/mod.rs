@@ -20,6 +20,8 @@ pub(crate) mod doctor;
 pub(crate) mod ingest;
 // Write the records back out of the lake.
 pub(crate) mod restore;
+// Remove the records of a person.
+pub(crate) mod forget;
 // Print the tables, column by column.
 pub(crate) mod schema;
 // Print what drifted from them.

@@ -28,7 +28,7 @@ Of the newest revision of each partition, every file is read: it is there, with 
 manifest says; its footer has the rows, the columns and the schema version. Revisions follow one another without gaps, \
 all manifests can be read, and the books balance. Files in the folders of the tables that no newest revision lists \
 are found, too. With --deep every row is decoded: times lie in the partition, JSON is JSON, no record is there twice, \
-each answer has its query, each chunk and call its answer, and positions count from 1.
+each answer has its query, each chunk and call its answer, positions count from 1, and nobody is there who is forgotten.
 
 Without a range, all that is committed is verified. It reads only, needs no credentials, and may run while runs are \
 at work. Each finding says what mends it; with any, \

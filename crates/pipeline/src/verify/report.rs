@@ -108,6 +108,11 @@ fn mend(fault: Fault, key: Option<&PartitionKey>) -> Mend {
             command: Some("recover"),
             arguments: Vec::new(),
         },
+        Fault::NotForgotten => Mend {
+            hint: "a run that was killed may have brought them back: remove whoever is forgotten once more",
+            command: Some("forget"),
+            arguments: vec!["--apply".to_owned()],
+        },
         Fault::PinMissing | Fault::WrongGrain => {
             by_hand("restore `_answerlake/lake` from a backup, before a run makes the lake anew")
         }
