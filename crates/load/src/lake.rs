@@ -196,14 +196,20 @@ impl Lake {
         id: &str,
         json: Bytes,
     ) -> Result<bool, LoadError> {
+        // One that stood there may be gone by the time it is looked at: then there is room.
+        const TRIES: u32 = 5;
         let path = location::job(app_id, id);
-        let Err(error) = self.store.create(&path, json.clone()).await else {
-            return Ok(true);
-        };
-        match self.store.read(&path).await? {
-            Some(found) => Ok(found == json),
-            None => Err(LoadError::store("create", &path)(error)),
+        for tried in 1.. {
+            let Err(error) = self.store.create(&path, json.clone()).await else {
+                return Ok(true);
+            };
+            match self.store.read(&path).await? {
+                Some(found) => return Ok(found == json),
+                None if tried < TRIES => {}
+                None => return Err(LoadError::store("create", &path)(error)),
+            }
         }
+        unreachable!("the last try returns")
     }
 
     /// Stores the record of a job in flight, in place of an older one of the same id.
