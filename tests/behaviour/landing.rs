@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use answerlake_emulator::EmulatorConfig;
+use answerlake_emulator::{EmulatorConfig, Fault, FaultKind, On};
 use serde_json::{Value, json};
 
 use crate::support::{Lake, Place, Setup, setup, time, truth};
@@ -261,4 +261,31 @@ fn windows_of_several_days_are_taken_in_as_such() {
     rebuilt.assert_whole();
     assert_eq!(rebuilt.digests(), lake.digests());
     assert_eq!(rebuilt.data_files(), lake.data_files());
+}
+
+#[test]
+fn strays_join_the_days_that_are_made_again() {
+    let setup = keeping("landing-strays", |config| {
+        let of_day = |day: &str, kind| Fault {
+            day: Some(day.parse().unwrap()),
+            ..Fault::new(On::Export, kind)
+        };
+        config.data.feedback_share = 0.4;
+        // The feedback of a day comes with the next day's window alone.
+        config.faults = vec![
+            of_day("2025-06-23", FaultKind::LateFeedback),
+            of_day("2025-06-24", FaultKind::Strays { records: 30 }),
+        ];
+    });
+    run(&setup).result();
+    let lake = setup.lake();
+    assert!(!lake.files_below("_answerlake/strays/").is_empty());
+    for (name, arguments) in [("replaced", &["--replace"][..]), ("joined", &[])] {
+        rebuild(&setup.place, &lake, name)
+            .arguments(arguments)
+            .result();
+        let rebuilt = setup.place.lake_named(name);
+        rebuilt.assert_whole();
+        assert_eq!(rebuilt.digests(), lake.digests(), "{name}");
+    }
 }

@@ -4,13 +4,13 @@
 //! that covers them reads them again. Those that are committed get a revision with what they hold and what is brought.
 //! Landings are proven whole by their manifests, and taken in one by one, the oldest job first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use answerlake_model::{AppId, PartitionKey};
+use answerlake_model::{AppId, PartitionKey, Window};
 use answerlake_transform::{AppAssignment, FragmentError};
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::bridge::{Fragment, OriginKind, on_its_own_thread};
 use crate::config::PipelineConfig;
@@ -18,6 +18,7 @@ use crate::error::PipelineError;
 use crate::landed::{self, Landed, TakenIn};
 use crate::reconcile::{JobFacts, reconcile};
 use crate::report::{RunReport, Tally};
+use crate::strays::join_strays;
 use crate::taken_up::{self, TakenUp};
 use crate::union::Union;
 use crate::workbench::{RunContext, Workbench};
@@ -95,6 +96,16 @@ async fn take_in(
                 partitions.extend(committed);
             }
         }
+    }
+    let apps: BTreeSet<&AppId> = landings
+        .iter()
+        .map(|landed| &landed.manifest.app_id)
+        .collect();
+    // As a run does when it has done all else: what came with another day's window joins its own.
+    let ever = Window::try_new(DateTime::UNIX_EPOCH, bench.context.now + TimeDelta::days(1));
+    let ever = ever.expect("the epoch is over");
+    for app_id in apps {
+        partitions.extend(join_strays(bench, app_id, &ever).await?);
     }
     for (key, outcome) in partitions {
         tally.add_partition(&key, outcome);
