@@ -383,6 +383,7 @@ impl<'a> Pass<'a> {
             let counts = self.counts_of(fragment);
             counts.strays += forgotten.strays;
             counts.unassigned += forgotten.unassigned;
+            counts.assigned += forgotten.partitions.values().sum::<u64>();
         }
         for (key, records) in forgotten.partitions {
             let books = self.partitions.entry(key).or_default();
