@@ -2,7 +2,7 @@
 //!
 //! What is acknowledged is a new object, created if absent, under the next number; so of two that acknowledge at once
 //! one begins again from what the other left, and nothing is lost. An object holds the partitions that it moves, and
-//! each [`SNAPSHOT_EVERY`]th all of them: what is read is one of those and the few after it. None is ever deleted.
+//! each `SNAPSHOT_EVERY`th all of them: what is read is one of those and the few after it. None is ever deleted.
 //!
 //! A move names the revision that it comes *from*. Where the consumer is somewhere else by then, two have loaded the
 //! partition, and nobody knows who was last: it counts as not held, and is loaded once more.
