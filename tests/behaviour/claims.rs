@@ -114,7 +114,7 @@ fn of_many_runs_at_once_one_exports_each_window() {
 /// Runs until its job is started, and kills it; gives the record of the job and its file.
 fn killed_with_a_job(setup: &Setup) -> (String, Value) {
     let outcome = ends_after(spawn(&setup.run()), "job started", |child| {
-        child.kill().unwrap()
+        child.kill().unwrap();
     });
     assert_eq!(outcome.code, None);
     let mut stored = jobs(&setup.lake());
@@ -169,7 +169,7 @@ fn a_claim_that_came_to_nothing_in_ten_minutes_is_followed_by_the_next() {
         &claim_of(&record, TimeDelta::minutes(10)),
     );
     ends_after(spawn(&setup.run()), "job started", |child| {
-        child.kill().unwrap()
+        child.kill().unwrap();
     });
     let stored = jobs(&setup.lake());
     let generations: Vec<_> = stored
@@ -243,7 +243,7 @@ fn the_rest_of_a_killed_runs_window_is_taken_up_with_its_job() {
     let place = &setup.place;
     let program = setup.run().with("--window", "6d");
     ends_after(spawn(&program), "partition committed", |child| {
-        child.kill().unwrap()
+        child.kill().unwrap();
     });
     assert!(setup.lake().newest().len() < 6, "it was killed too late");
     let plan = place

@@ -63,6 +63,10 @@ fn read_beside(name: &str, time: Duration, least: usize) -> (Value, usize) {
 }
 
 #[track_caller]
+#[expect(
+    clippy::print_stdout,
+    reason = "how often the glob is wrong is worth seeing"
+)]
 fn check(found: &Value, replaced: usize) {
     let files = &found["files"];
     assert_eq!(files["wrong"], 0, "{files}");
