@@ -152,11 +152,12 @@ fn what_is_logged_stands_above_it_unbroken() {
         config.job_time_base = Duration::from_millis(600);
         config.data.drifts = false;
         config.faults = vec![Fault {
-            nth: 1,
+            day: Some("2025-06-24".parse().unwrap()),
+            times: u32::MAX,
             ..Fault::new(On::Export, FaultKind::JobFailed("FAILED".to_owned()))
         }];
     });
-    // One window at a time: the second fails, while there is something to be above of.
+    // One window at a time: the second fails, and so do its parts, while there is something to be above of.
     let seen = watched(&human(&setup).with("--jobs-concurrency", "1"), 300);
     assert_eq!(seen.code, 3, "{seen:?}");
     seen.assert_steady();
@@ -166,6 +167,16 @@ fn what_is_logged_stands_above_it_unbroken() {
             .any(|line| is_total(line) && line.contains("1 failed"))
     });
     let with_log = with_log.unwrap_or_else(|| panic!("{seen:?}"));
+    let is_halved = |screen: &Vec<String>| {
+        let has = |text: &str| screen.iter().any(|line| line.contains(text));
+        has("asking for less at once") && !has("ERROR window failed")
+    };
+    for screen in seen.screens.iter().filter(|screen| is_halved(screen)) {
+        let claims_failure = screen
+            .iter()
+            .any(|line| is_total(line) && line.contains("failed"));
+        assert!(!claims_failure, "its parts may do yet: {screen:#?}");
+    }
     let log = with_log
         .iter()
         .position(|line| line.contains("ERROR window failed"));

@@ -708,6 +708,8 @@ fn forge(setup: &Setup, table: Table, change: fn(RecordBatch) -> RecordBatch) ->
                 manifest["books"][entry] = json!(before + changed.num_rows() as u64 - count as u64);
             }
         }
+        // Older programs wrote none, and those that are there would tell.
+        manifest.as_object_mut().unwrap().remove("stats");
         let files = manifest["files"].as_array_mut().unwrap();
         let file = files.iter_mut().find(|file| file["path"] == path).unwrap();
         file["path"] = json!(forged_path);

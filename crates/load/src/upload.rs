@@ -22,6 +22,9 @@ const PARTS_AT_ONCE: usize = 2;
 /// read, the one that is filled, and those that are sent.
 pub(crate) const UPLOADS_AT_ONCE: usize = 2;
 
+/// How often a scratch file is linked while others take its new folder away.
+const LINK_TRIES: u32 = 8;
+
 impl LakeStore {
     /// Makes the scratch file the object at `path`; `action` is what messages call that. The name of a local lake's
     /// file is durable only after [`LakeStore::sync_folders`].
@@ -116,10 +119,16 @@ async fn link(scratch: &FilePath, path: &FilePath) -> bool {
         // In the lake its age counts from now on, however long it lay in scratch.
         file.set_modified(std::time::SystemTime::now())?;
         file.sync_all()?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            match folder.and_then(|()| std::fs::hard_link(&scratch, &path)) {
+                // Another commit of this run is done, and has taken the folder away while it was empty.
+                Err(error) if error.kind() == ErrorKind::NotFound && tries < LINK_TRIES => {}
+                linked => return linked,
+            }
         }
-        std::fs::hard_link(&scratch, &path)
     };
     run_blocking(link).await.is_ok()
 }

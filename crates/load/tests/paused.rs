@@ -230,9 +230,11 @@ impl Shared {
         if let Some(path) = staged.last() {
             let store = self.store.object_store();
             let path = object_store::path::Path::from(path.as_str());
-            object_store::ObjectStoreExt::delete(&store, &path)
-                .await
-                .unwrap();
+            // Of what one does at once, only one thing is stopped: another may just have moved the file.
+            match object_store::ObjectStoreExt::delete(&store, &path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use crate::error::{PipelineError, chain};
 use crate::failures::FailureNotes;
 use crate::landing::clear_old;
 use crate::plan::{Plan, PlannedWindow, RunRequest, looked_at, plan};
+use crate::progress::WindowProgress;
 use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
 use crate::state::{clear_jobs, committed, in_flight};
 use crate::strays::{Strays, join_strays};
@@ -99,7 +100,8 @@ impl Run<'_> {
             .into_iter()
             .filter(|planned| !planned.is_of_strays())
             .collect();
-        self.bench.context.progress.plan(waiting.len());
+        let progress = &self.bench.context.progress;
+        progress.plan(waiting.len());
         let mut in_flight = FuturesUnordered::new();
         // Where even an hour was too much, it is not the size.
         let mut helps_to_halve = true;
@@ -109,7 +111,7 @@ impl Run<'_> {
             {
                 in_flight.push(self.window(planned));
             }
-            let Some((planned, outcome)) = in_flight.next().await else {
+            let Some((planned, window, outcome)) = in_flight.next().await else {
                 return;
             };
             if let Err(failure) = &outcome
@@ -119,13 +121,17 @@ impl Run<'_> {
                 helps_to_halve &= halves.is_some();
                 if let Some(halves) = halves.filter(|_| helps_to_halve) {
                     tracing::warn!(window = %too_much, error = chain(&failure.error), "asking for less at once");
-                    self.bench.context.progress.plan_more(halves.len() - 1);
+                    progress.plan_more(halves.len() - 1);
+                    // Nothing has failed with it: its halves may do.
+                    progress.end(&window, 0);
                     for half in halves.into_iter().rev() {
                         waiting.push_front(half);
                     }
                     continue;
                 }
             }
+            let failed_with_it = outcome.as_ref().map_or(planned.partitions.len(), |_| 0);
+            progress.end(&window, failed_with_it);
             let outcome = outcome.map_err(|failure| failure.error);
             self.notes.update(&planned, &outcome).await;
             tally.add_window(&planned, outcome);
@@ -135,9 +141,12 @@ impl Run<'_> {
     async fn window(
         &self,
         planned: PlannedWindow,
-    ) -> (PlannedWindow, Result<WindowOutcome, WindowFailure>) {
-        let context = self.bench.context;
-        let progress = context.progress.begin(Some(planned.window));
+    ) -> (
+        PlannedWindow,
+        Arc<WindowProgress>,
+        Result<WindowOutcome, WindowFailure>,
+    ) {
+        let progress = self.bench.context.progress.begin(Some(planned.window));
         let run = WindowRun {
             bench: self.bench,
             client: self
@@ -150,9 +159,7 @@ impl Run<'_> {
             progress: &progress,
         };
         let outcome = run.run().await;
-        let failed_with_it = outcome.as_ref().map_or(planned.partitions.len(), |_| 0);
-        context.progress.end(&progress, failed_with_it);
-        (planned, outcome)
+        (planned, progress, outcome)
     }
 
     /// Joins strays into the partitions looked at, those that this run brought among them.
