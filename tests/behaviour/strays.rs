@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use answerlake_emulator::{Fault, FaultKind, On};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Program, Setup, setup, time, truth};
 
@@ -112,7 +112,7 @@ fn a_committed_day_is_due_for_strays_that_are_new_to_it() {
     day(&setup, "2025-06-24").result();
     assert_eq!(
         reasons(&setup),
-        [("2025-06-23".to_owned(), serde_json::json!({"strays": 1}))]
+        [("2025-06-23".to_owned(), json!({"strays": 1}))]
     );
     let jobs = setup.source.emulator().jobs_started();
     let result = setup.run().result();
@@ -125,6 +125,23 @@ fn a_committed_day_is_due_for_strays_that_are_new_to_it() {
     assert_complete(&setup);
     assert_eq!(reasons(&setup), []);
     assert_eq!(setup.run().result()["status"], "nothing_to_do");
+}
+
+/// `run.max_record` is about what is brought: what a day holds is joined whatever its size.
+#[test]
+fn a_large_record_of_the_day_outlives_a_lowered_limit() {
+    let setup = two_days("strays-large", Some(FaultKind::LateFeedback));
+    setup.source.emulator().add_record(json!({
+        "_id": "fsh-large", "searchRequestId": "fsh-large", "event": "search",
+        "createdOn": "2025-06-23T08:00:00.000Z", "timeStampValue": 1_750_665_600_000_i64,
+        "query": "x".repeat(2 << 20), "answerDebug": [],
+    }));
+    day(&setup, "2025-06-23").result();
+    day(&setup, "2025-06-24").result();
+    let result = setup.run().with("--max-record", "1MiB").result();
+    assert_eq!(result["partitions"][0]["state"], "committed", "{result}");
+    assert_eq!(result["totals"]["dead_letters"], 0, "{result}");
+    assert_complete(&setup);
 }
 
 /// `DESIGN.md`: "Of several, the newest job's wins".

@@ -362,7 +362,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                             if fragment.origin_kind.is_masked(self.decoder) {
                                 decoder = Arc::new(decoder.of_masked());
                             }
-                            if matches!(fragment.origin_kind, OriginKind::Held(_)) {
+                            if fragment.origin_kind.is_in_lake() {
                                 decoder = Arc::new(decoder.of_any_size());
                             }
                             self.reading = Some(Reading {
