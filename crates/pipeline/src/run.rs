@@ -20,7 +20,7 @@ use crate::landing::clear_old;
 use crate::plan::{Plan, PlannedWindow, RunRequest, looked_at, plan};
 use crate::progress::WindowProgress;
 use crate::report::{PartitionReport, PartitionState, RunReport, Tally};
-use crate::state::{clear_jobs, committed, in_flight};
+use crate::state::{clear_jobs, clear_parts, committed, in_flight};
 use crate::strays::{Strays, join_strays};
 use crate::window_run::{WindowFailure, WindowOutcome, WindowRun};
 use crate::workbench::{RunContext, Workbench};
@@ -105,6 +105,7 @@ impl Run<'_> {
         let mut in_flight = FuturesUnordered::new();
         // Where even an hour was too much, it is not the size.
         let mut helps_to_halve = true;
+        let mut brought = Vec::new();
         loop {
             while in_flight.len() < self.extract.jobs.concurrency
                 && let Some(planned) = waiting.pop_front()
@@ -112,7 +113,7 @@ impl Run<'_> {
                 in_flight.push(self.window(planned));
             }
             let Some((planned, window, outcome)) = in_flight.next().await else {
-                return;
+                break;
             };
             if let Err(failure) = &outcome
                 && let Some(too_much) = &failure.too_much
@@ -134,7 +135,14 @@ impl Run<'_> {
             progress.end(&window, failed_with_it);
             let outcome = outcome.map_err(|failure| failure.error);
             self.notes.update(&planned, &outcome).await;
+            if outcome.as_ref().is_ok_and(WindowOutcome::is_brought) {
+                brought.push(planned.window);
+            }
             tally.add_window(&planned, outcome);
+        }
+        if !brought.is_empty() {
+            let app_id = &self.extract.source.app_id;
+            clear_parts(&self.bench.lake, app_id, self.bench.config, &brought).await;
         }
     }
 

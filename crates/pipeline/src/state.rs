@@ -163,15 +163,49 @@ pub(crate) async fn clear_jobs(lake: &Lake, app_id: &AppId, now: DateTime<Utc>, 
             StoredJob::Started(record) => record.posted_at,
             StoredJob::Claimed { claim, .. } => claim.claimed_at,
         };
-        if now - since > to_delta(max_age)
-            && let Err(error) = lake.delete_job(app_id, &name).await
-        {
-            tracing::warn!(
-                job = name,
-                error = chain(&error),
-                "a stored job that is too old stays"
-            );
+        if now - since > to_delta(max_age) {
+            delete(lake, app_id, &name).await;
         }
+    }
+}
+
+/// Forgets jobs that exported parts of `windows`, which have been brought by others since: a run that ended among the
+/// parts of a window left them, and nobody asks for them any more.
+pub(crate) async fn clear_parts(
+    lake: &Lake,
+    app_id: &AppId,
+    config: &PipelineConfig,
+    windows: &[Window],
+) {
+    let stored = match stored_jobs(lake, app_id).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "stored jobs cannot be read");
+            return;
+        }
+    };
+    for (name, job) in stored {
+        let StoredJob::Started(JobRecord { request, .. }) = job else {
+            continue;
+        };
+        let is_part_of = |window: &Window| {
+            let asked = window.widen(to_delta(config.window.margin));
+            asked.start() <= request.range.start() && request.range.end() <= asked.end()
+        };
+        if request.event == config.event && windows.iter().any(is_part_of) {
+            delete(lake, app_id, &name).await;
+        }
+    }
+}
+
+/// Forgets a stored job; one that stays does no harm.
+async fn delete(lake: &Lake, app_id: &AppId, name: &str) {
+    if let Err(error) = lake.delete_job(app_id, name).await {
+        tracing::warn!(
+            job = name,
+            error = chain(&error),
+            "a stored job that nobody asks for stays"
+        );
     }
 }
 

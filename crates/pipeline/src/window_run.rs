@@ -56,6 +56,22 @@ pub(crate) struct WindowOutcome {
     pub(crate) partitions: Vec<(PartitionKey, PartitionOutcome)>,
 }
 
+impl WindowOutcome {
+    /// Whether all its partitions are in the lake now.
+    pub(crate) fn is_brought(&self) -> bool {
+        self.partitions
+            .iter()
+            .all(|(_, partition)| partition.committed.is_ok())
+    }
+
+    /// Whether its jobs are of no more use.
+    fn is_spent(&self) -> bool {
+        self.partitions
+            .iter()
+            .all(|(_, partition)| is_spent(&partition.committed))
+    }
+}
+
 /// Why nothing came of it.
 pub(crate) struct WindowFailure {
     pub(crate) error: PipelineError,
@@ -127,8 +143,7 @@ impl WindowRun<'_> {
             }
             // A job whose partition could not be committed is taken up by the next run, unless the fault is in what
             // it brought.
-            let mut partitions = outcome.partitions.iter();
-            if partitions.all(|(_, partition)| is_spent(&partition.committed)) {
+            if outcome.is_spent() {
                 self.forget(&jobs, &parts).await?;
             }
             return Ok(outcome);
