@@ -19,6 +19,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use parquet::schema::types::SchemaDescriptor;
 
+use crate::column_reader::read_error;
 use crate::commit::{Proposal, as_of};
 use crate::data_file::DataFile;
 use crate::error::LoadError;
@@ -78,10 +79,7 @@ impl Lake {
             let mut ids = BTreeSet::new();
             for (file, column) in &held {
                 let read = self.collect_committed_ids(file, column, (class, classes), &mut ids);
-                read.await.map_err(|source| LoadError::ReadData {
-                    path: file.path.clone(),
-                    source,
-                })?;
+                read.await.map_err(|error| read_error(&file.path, error))?;
             }
             let found = look_at_brought(ids, proposal, (class, classes), read_before).await?;
             add_late(&mut compared.late, &found.late);

@@ -59,6 +59,37 @@ async fn a_create_that_did_not_take_place_is_repeated_and_then_given_up() {
     );
 }
 
+/// Also where the store fails under a reader of Parquet.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_at_any_operation_of_a_replacement_may_be_tried_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    lake(Arc::clone(&disk))
+        .commit(proposal(scratch.path(), "run-1", 5))
+        .await
+        .unwrap();
+    let mut failed = 0;
+    loop {
+        let faulty = FaultyStore::new(Arc::clone(&disk));
+        faulty.operations_left.store(failed, SeqCst);
+        // It lacks a record, so nothing is ever committed, and each try begins alike.
+        let fewer = Proposal {
+            on_committed: OnCommitted::ReplaceUnlessShrunk,
+            ..proposal(scratch.path(), "run-2", 4)
+        };
+        match lake(Arc::new(faulty)).commit(fewer).await {
+            Ok(outcome) => {
+                assert!(matches!(outcome, CommitOutcome::Shrunk { lost: 1, .. }));
+                break;
+            }
+            Err(error) => assert!(error.is_retryable(), "at {failed}: {error:?}"),
+        }
+        failed += 1;
+    }
+    // The listing and the manifest, and then the data file.
+    assert!(failed > 2, "{failed}");
+}
+
 #[tokio::test]
 async fn a_commit_without_its_files_is_broken_and_committed_again() {
     let scratch = tempfile::tempdir().unwrap();
