@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use answerlake_emulator::{EmulatorConfig, Fault, FaultKind, On};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::support::{Lake, Place, Setup, setup, time, truth};
@@ -281,11 +282,79 @@ fn strays_join_the_days_that_are_made_again() {
     let lake = setup.lake();
     assert!(!lake.files_below("_answerlake/strays/").is_empty());
     for (name, arguments) in [("replaced", &["--replace"][..]), ("joined", &[])] {
-        rebuild(&setup.place, &lake, name)
-            .arguments(arguments)
-            .result();
-        let rebuilt = setup.place.lake_named(name);
-        rebuilt.assert_whole();
-        assert_eq!(rebuilt.digests(), lake.digests(), "{name}");
+        let program = rebuild(&setup.place, &lake, name).arguments(arguments);
+        // And again: strays that have joined stay in, whatever the landing of their day lacks.
+        for _ in 0..2 {
+            program.result();
+            let rebuilt = setup.place.lake_named(name);
+            rebuilt.assert_whole();
+            assert_eq!(rebuilt.digests(), lake.digests(), "{name}");
+        }
     }
+}
+
+/// What a landing brings is less than its partition: the rest of that stays.
+#[test]
+fn parts_of_a_partition_make_it_again() {
+    for (grain, window, landings) in [("day", "1d", 2), ("hour", "6h", 4)] {
+        let setup = keeping("landing-parts", |config| {
+            config.data.to = config.data.from + TimeDelta::days(1);
+            let failed = FaultKind::JobFailed("FAILED".to_owned());
+            // The first job fails, so the day is asked for by halves.
+            config.faults = match grain {
+                "day" => vec![Fault::new(On::Export, failed)],
+                _ => Vec::new(),
+            };
+        });
+        run(&setup)
+            .with("--jobs-concurrency", "1")
+            .with("--grain", grain)
+            .with("--window", window)
+            .result();
+        let lake = setup.lake();
+        assert_eq!(manifests(&lake).len(), landings);
+        rebuild(&setup.place, &lake, "days").result();
+        let rebuilt = setup.place.lake_named("days");
+        rebuilt.assert_whole();
+        truth::assert_holds(&rebuilt, &setup.source.records());
+        // Where they come from, they are known.
+        let before = lake.digests();
+        let raw = lake.path("_answerlake/raw");
+        setup
+            .place
+            .ingest(&[raw.to_str().unwrap()])
+            .with("--grain", grain)
+            .result();
+        assert_eq!(lake.digests(), before);
+    }
+}
+
+/// `DESIGN.md`: "Of several, the newest job's wins", also where it is taken in again after an older one's.
+#[test]
+fn an_older_landing_undoes_nothing() {
+    let setup = keeping("landing-older", |config| {
+        config.data.to = config.data.from + TimeDelta::days(1);
+    });
+    let vote = |number: u32, text: &str| {
+        json!({
+            "_id": format!("vote-{number}"), "event": "thumbsUp", "searchRequestId": "fsh-1",
+            "createdOn": "2025-06-23T12:00:00.000Z", "query": text,
+        })
+    };
+    for number in 0..12 {
+        setup.source.emulator().add_record(vote(number, "before"));
+    }
+    run(&setup).result();
+    let older = manifests(&setup.lake()).remove(0);
+    let older = setup
+        .lake()
+        .path(older.strip_suffix("landing.json").unwrap());
+    for number in 0..12 {
+        setup.source.emulator().add_record(vote(number, "after"));
+    }
+    run(&setup).arguments(&["--force"]).result();
+    let before = setup.lake().digests();
+    setup.place.ingest(&[older.to_str().unwrap()]).result();
+    assert_eq!(setup.lake().digests(), before);
+    truth::assert_holds(&setup.lake(), &setup.source.records());
 }

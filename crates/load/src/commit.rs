@@ -490,6 +490,10 @@ impl<'a> Draft<'a> {
     /// The revision after `settled` that holds what the proposal says. Nothing of a broken revision is kept.
     pub(crate) fn new(settled: Option<&PartitionState>, proposal: &'a Proposal) -> Self {
         let same = settled.filter(|state| holds_the_same(state, proposal));
+        // What was made of the revision before holds what that was made of.
+        let made_of = settled.filter(|_| {
+            same.is_some() || matches!(proposal.on_committed, OnCommitted::ReplaceRevision(_))
+        });
         let mut draft = Self {
             manifest: Manifest {
                 format_version: MANIFEST_FORMAT_VERSION,
@@ -509,8 +513,7 @@ impl<'a> Draft<'a> {
                 dropped: Vec::new(),
                 books: proposal.books,
                 jobs: proposal.jobs.clone(),
-                // Joined in once, they stay in: whatever the partition is built of holds them.
-                strays: settled
+                strays: made_of
                     .into_iter()
                     .flat_map(|state| &state.manifest.strays)
                     .chain(&proposal.strays)

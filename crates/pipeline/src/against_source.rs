@@ -426,7 +426,7 @@ impl Comparing {
         let unreadable = |source| of_fragment(answerlake_transform::FragmentError::Read(source));
         let mut decoder = Arc::clone(&self.decoder);
         if is_held {
-            decoder = Arc::new(decoder.of_masked().of_any_size());
+            decoder = Arc::new(decoder.of_masked().of_held());
         }
         let mut records = 0;
         for block in decoder.blocks(open(path, None).map_err(unreadable)?) {

@@ -102,8 +102,13 @@ pub(crate) enum OriginKind {
         /// The mark of the masking that all of them have passed; absent where some have passed another, or none.
         masking: Option<String>,
     },
-    /// A partition of this app holds them already.
-    Held(AppId),
+    /// A partition holds them already.
+    Held {
+        /// The app.
+        app_id: AppId,
+        /// When they were asked for; absent where that is not to decide between versions of a record.
+        as_of: Option<DateTime<Utc>>,
+    },
     /// They join those that jobs bring, where these do not bring them: strays, and what a partition holds. Of those
     /// that lose nothing is said: they are kept where they come from.
     Joined {
@@ -133,7 +138,7 @@ impl OriginKind {
         match self {
             Self::Brought | Self::Exported(_) => None,
             Self::TakenUp { app_id, .. } => app_id.as_ref(),
-            Self::Held(app_id) | Self::Joined { app_id, .. } => Some(app_id),
+            Self::Held { app_id, .. } | Self::Joined { app_id, .. } => Some(app_id),
         }
     }
 
@@ -142,7 +147,7 @@ impl OriginKind {
         match self {
             Self::Brought | Self::Exported(_) => false,
             Self::TakenUp { masking, .. } => *masking == decoder.masking_mark(),
-            Self::Held(_) | Self::Joined { .. } => true,
+            Self::Held { .. } | Self::Joined { .. } => true,
         }
     }
 
@@ -158,14 +163,14 @@ impl OriginKind {
     pub(crate) fn as_of(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Exported(exported) => exported.as_of,
-            Self::Joined { as_of, .. } => *as_of,
-            Self::Brought | Self::TakenUp { .. } | Self::Held(_) => None,
+            Self::Held { as_of, .. } | Self::Joined { as_of, .. } => *as_of,
+            Self::Brought | Self::TakenUp { .. } => None,
         }
     }
 
     /// Whether the lake holds them already, in this partition or beside it.
     pub(crate) fn is_in_lake(&self) -> bool {
-        matches!(self, Self::Held(_) | Self::Joined { .. })
+        matches!(self, Self::Held { .. } | Self::Joined { .. })
     }
 }
 
@@ -363,7 +368,7 @@ impl<'a, S: FragmentSource> DecodeAhead<'a, S> {
                                 decoder = Arc::new(decoder.of_masked());
                             }
                             if fragment.origin_kind.is_in_lake() {
-                                decoder = Arc::new(decoder.of_any_size());
+                                decoder = Arc::new(decoder.of_held());
                             }
                             self.reading = Some(Reading {
                                 fragment: Arc::new(fragment),

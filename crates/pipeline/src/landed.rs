@@ -19,6 +19,7 @@ use crate::landing::{LandedFragment, LandingManifest};
 use crate::plan::to_delta;
 use crate::progress::WindowProgress;
 use crate::reconcile::{JobFacts, reconcile};
+use crate::strays::Strays;
 use crate::union::Union;
 use crate::workbench::{CommitAs, PartitionOutcome, Workbench};
 
@@ -74,7 +75,15 @@ impl Landed {
     ) -> Result<TakenIn, PipelineError> {
         self.check(bench)?;
         let folder = Arc::new(bench.scratch.subfolder()?);
-        let fragments = self.fragments(folder.path()).await?;
+        let mut fragments = self.fragments(folder.path()).await?;
+        let mut strays = Strays::default();
+        if self.replaces {
+            // As a run does that makes its partitions anew.
+            strays = Strays::of(&bench.lake, &self.manifest.app_id).await?;
+            let (keys, number) = (self.keys(bench), fragments.len() as u32 + 1);
+            let joining = strays.fetch(&bench.lake, keys.iter(), folder.path(), number);
+            fragments.extend(joining.await?);
+        }
         let mut assembled = self
             .assemble(bench, fragments.clone(), folder.path(), progress)
             .await?;
@@ -87,7 +96,9 @@ impl Landed {
             drop(assembled);
             let held_in = bench.scratch.subfolder()?;
             let number = fragments.len() as u32 + 1;
-            let held = union.restore(&bench.lake, held_in.path(), number).await?;
+            let held =
+                union.restore_as_of(self.manifest.posted_at, &bench.lake, held_in.path(), number);
+            let held = held.await?;
             let all = held.into_iter().chain(fragments).collect();
             assembled = self.assemble(bench, all, held_in.path(), progress).await?;
             assembled.folders.push(Arc::new(held_in));
@@ -98,7 +109,10 @@ impl Landed {
         if bench.context.stop.is_cancelled() {
             return Err(PipelineError::IngestStopped);
         }
-        let commit_as = |key: &PartitionKey| self.commit_as(key, &union, bench);
+        let commit_as = |key: &PartitionKey| CommitAs {
+            strays: strays.names(key),
+            ..self.commit_as(key, &union, bench)
+        };
         let partitions = bench
             .commit_all(assembled, &books, commit_as, progress)
             .await?;
@@ -145,7 +159,7 @@ impl Landed {
             place: 0,
             job_id: self.manifest.job_id.to_string(),
             part: None,
-            as_of: None,
+            as_of: Some(self.manifest.posted_at),
         });
         for (landed, number) in self.manifest.fragments.iter().zip(1..) {
             let scratch = folder.join(format!("landed-{number}.json.zst"));

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use answerlake_load::{HeldFiles, Lake, LoadError, OnCommitted, PartitionState};
 use answerlake_model::PartitionKey;
+use chrono::{DateTime, Utc};
 
 use crate::assemble::Assembled;
 use crate::bridge::{Fragment, OriginKind};
@@ -82,6 +83,25 @@ impl Union {
         Ok(fragments)
     }
 
+    /// The same, to join what a job brought that was asked for at `posted_at`: of two versions of a record, the newer
+    /// job's is kept. What the lake knows no time of counts as of the same.
+    pub(crate) async fn restore_as_of(
+        &self,
+        posted_at: DateTime<Utc>,
+        lake: &Lake,
+        folder: &Path,
+        first_number: u32,
+    ) -> Result<Vec<Fragment>, PipelineError> {
+        let mut fragments = self.restore(lake, folder, first_number).await?;
+        for (fragment, (key, state)) in fragments.iter_mut().zip(&self.states) {
+            fragment.origin_kind = OriginKind::Held {
+                app_id: key.app_id().clone(),
+                as_of: Some(newest_job(state).unwrap_or(posted_at)),
+            };
+        }
+        Ok(fragments)
+    }
+
     /// The same, to join what newer jobs bring: of two versions of a record, the newer job's is kept, and nothing is
     /// said of the other.
     pub(crate) async fn restore_to_join(
@@ -92,10 +112,9 @@ impl Union {
     ) -> Result<Vec<Fragment>, PipelineError> {
         let mut fragments = self.restore(lake, folder, first_number).await?;
         for (fragment, (key, state)) in fragments.iter_mut().zip(&self.states) {
-            let jobs = state.manifest.jobs.iter();
             fragment.origin_kind = OriginKind::Joined {
                 app_id: key.app_id().clone(),
-                as_of: jobs.filter_map(|job| job.as_of).max(),
+                as_of: newest_job(state),
             };
         }
         Ok(fragments)
@@ -123,6 +142,11 @@ impl Union {
             },
         }
     }
+}
+
+/// When the newest of the jobs was asked for that a revision was made of.
+fn newest_job(state: &PartitionState) -> Option<DateTime<Utc>> {
+    state.manifest.jobs.iter().filter_map(|job| job.as_of).max()
 }
 
 /// Writes the records of a revision to `folder` as a fragment of that number.
@@ -153,6 +177,9 @@ pub(crate) async fn restore_to_fragment(
         path,
         origin: format!("revision {} of partition `{key}`", state.revision),
         promised_records: Some(state.manifest.books.written),
-        origin_kind: OriginKind::Held(key.app_id().clone()),
+        origin_kind: OriginKind::Held {
+            app_id: key.app_id().clone(),
+            as_of: None,
+        },
     })
 }

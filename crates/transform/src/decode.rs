@@ -189,10 +189,12 @@ impl Decoder {
         })
     }
 
-    /// The same, for records of any size: what a lake holds was once found small enough.
+    /// The same, for records that a lake holds, of any time and size: whatever is asked for or refused now, they were
+    /// taken in, and must come out again.
     #[must_use]
-    pub fn of_any_size(&self) -> Self {
+    pub fn of_held(&self) -> Self {
         Self::new(DecodeConfig {
+            window: None,
             max_record_bytes: usize::MAX,
             ..self.config.clone()
         })
