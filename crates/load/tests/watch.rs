@@ -16,10 +16,25 @@ type Objects = BTreeMap<String, u64>;
 /// Of each partition: every file of a published newest revision is in place. While the newest one is not published,
 /// each of its files is staged or in place; and either all are in place, or the revision before still has all of its.
 /// No data file is there that neither of the two names.
+///
+/// A listing takes its time, and what is moved meanwhile may be seen at neither of its places: what looks wrong is so
+/// where the lake has not changed since.
 pub(crate) async fn assert_whole(store: &dyn ObjectStore) -> Result<(), String> {
-    let objects = objects(store).await.map_err(|error| error.to_string())?;
+    let list = async || objects(store).await.map_err(|error| error.to_string());
+    let mut seen = list().await?;
+    loop {
+        let judged = judge(store, &seen).await;
+        let now = list().await?;
+        if judged.is_ok() || now == seen {
+            return judged;
+        }
+        seen = now;
+    }
+}
+
+async fn judge(store: &dyn ObjectStore, objects: &Objects) -> Result<(), String> {
     let mut expected = Vec::new();
-    for (partition, newest) in newest(&objects) {
+    for (partition, newest) in newest(objects) {
         let manifest = manifest(store, &partition, newest).await?;
         let files = files(&manifest);
         let in_place =
