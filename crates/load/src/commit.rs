@@ -204,17 +204,23 @@ impl Lake {
             };
             let mut draft = Draft::new(settled.as_ref(), &proposal);
             draft.manifest.freshness = freshness(settled.as_ref(), &proposal, &late);
-            let created = match self.stage_freshly(&draft).await {
+            let staged = self.stage_freshly(&draft).await;
+            let was_sent = staged.is_ok();
+            let created = match staged {
                 Ok(()) => self.create_revision(key, &draft.manifest).await,
                 Err(error) => Err(error),
             };
-            if let Err(
-                LoadError::Store { .. }
-                | LoadError::Refused { .. }
-                | LoadError::Scratch { .. }
-                | LoadError::StagingTooSlow { .. },
-            ) = created
-            {
+            let is_uncommitted = match &created {
+                Err(
+                    LoadError::Store { .. }
+                    | LoadError::Scratch { .. }
+                    | LoadError::StagingTooSlow { .. },
+                ) => true,
+                // S3 may have refused the repetition of a create that took place.
+                Err(LoadError::Refused { .. }) => !was_sent,
+                _ => false,
+            };
+            if is_uncommitted {
                 // No revision names what was staged, and where the disk is full the next run needs its room. What
                 // cannot be deleted now is cleared by its age.
                 let _ = self.delete_staging(&draft.manifest).await;
@@ -266,14 +272,20 @@ impl Lake {
         let Some(state) = settled else {
             return Ok(next);
         };
-        if state.is_broken() {
+        let is_compared = proposal.on_committed.is_of_reread();
+        let compared = if state.is_broken() {
             tracing::warn!(partition = %proposal.key, revision = state.revision, missing = ?state.missing, "broken revision is replaced");
+            match is_compared {
+                true => self.what_is_left_of(&proposal.key, state).await?,
+                false => None,
+            }
+        } else {
+            (is_compared && !holds_the_same(state, proposal)).then(|| state.manifest.clone())
+        };
+        let Some(manifest) = compared else {
             return Ok(next);
-        }
-        if !proposal.on_committed.is_of_reread() || holds_the_same(state, proposal) {
-            return Ok(next);
-        }
-        let Compared { lost, late } = self.compare_records(state, proposal).await?;
+        };
+        let Compared { lost, late } = self.compare_records(&manifest, proposal).await?;
         match lost {
             Some(lost) if proposal.on_committed == OnCommitted::ReplaceUnlessShrunk => {
                 Ok(Decision::Done(CommitOutcome::Shrunk {
@@ -284,6 +296,23 @@ impl Lake {
             }
             _ => Ok(Decision::Next { late }),
         }
+    }
+
+    /// What a broken revision leaves whole, which its next must not lose either: of one that was published, the files
+    /// that are as they were; of another, the revision before it that is still in place.
+    async fn what_is_left_of(
+        &self,
+        key: &PartitionKey,
+        state: &PartitionState,
+    ) -> Result<Option<Manifest>, LoadError> {
+        if !state.published {
+            return self.newest_in_place(key, state.revision).await;
+        }
+        let mut manifest = state.manifest.clone();
+        manifest
+            .files
+            .retain(|file| !state.missing.contains(&file.path));
+        Ok(Some(manifest))
     }
 
     /// Reads back what is committed. Where that is not as its manifest says, the revision counts as broken; where it is

@@ -93,26 +93,12 @@ impl Lake {
     /// Looks for the newest revision that is in place, from an unpublished one on backwards.
     async fn readable(&self, key: &PartitionKey, head: Head) -> Result<CurrentFiles, LoadError> {
         for newest in (head.revision..).take(LOOKS) {
-            let mut current = CurrentFiles {
+            let readable = self.newest_in_place(key, newest).await?;
+            let current = CurrentFiles {
                 key: key.clone(),
                 newest,
-                readable: None,
+                readable: readable.map(ReadableRevision::from),
             };
-            for revision in (1..=newest).rev() {
-                let manifest = self
-                    .read_manifest(key, revision)
-                    .await?
-                    .ok_or_else(|| Self::lost_manifest(key, revision))?;
-                if self.is_in_place(&manifest).await? {
-                    current.readable = Some(manifest.into());
-                    break;
-                }
-                // What stands before a published revision is gone.
-                let marker = location::published_marker(key, revision);
-                if self.store.head(&marker).await?.is_some() {
-                    break;
-                }
-            }
             // Files that come to their places while one looks may be seen at neither.
             let has_moved = self.is_superseded(key, newest).await?;
             if current.readable.is_some() || !has_moved {
@@ -123,6 +109,29 @@ impl Lake {
             partition: key.clone(),
             tries: LOOKS as u32,
         })
+    }
+
+    /// The newest revision up to `newest` whose files are all in place; `None` where there is none.
+    pub(crate) async fn newest_in_place(
+        &self,
+        key: &PartitionKey,
+        newest: u64,
+    ) -> Result<Option<Manifest>, LoadError> {
+        for revision in (1..=newest).rev() {
+            let manifest = self
+                .read_manifest(key, revision)
+                .await?
+                .ok_or_else(|| Self::lost_manifest(key, revision))?;
+            if self.is_in_place(&manifest).await? {
+                return Ok(Some(manifest));
+            }
+            // What stands before a published revision is gone.
+            let marker = location::published_marker(key, revision);
+            if self.store.head(&marker).await?.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(None)
     }
 
     /// A revision that was not in place may be by now, where another publishes it.

@@ -25,7 +25,8 @@ use crate::data_file::DataFile;
 use crate::error::LoadError;
 use crate::file_reader::StoredFile;
 use crate::freshness::{LateRecords, add_late};
-use crate::lake::{Lake, PartitionState};
+use crate::lake::Lake;
+use crate::manifest::Manifest;
 use crate::store::run_blocking;
 
 /// Ids that are compared at once; of more, the files are read several times.
@@ -52,12 +53,12 @@ pub(crate) struct Compared {
 }
 
 impl Lake {
-    /// Compares the records that the partition holds with those that the proposal brings, by id, under any event.
+    /// Compares the records of a revision, as far as it names their files, with those that the proposal brings, by id, under any event.
     ///
     /// One partition at a time: the ids of many would be too much for the memory of a run.
     pub(crate) async fn compare_records(
         &self,
-        state: &PartitionState,
+        committed: &Manifest,
         proposal: &Proposal,
     ) -> Result<Compared, LoadError> {
         let _alone = self
@@ -65,15 +66,14 @@ impl Lake {
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let held: Vec<_> = state
-            .manifest
+        let held: Vec<_> = committed
             .files
             .iter()
             .filter_map(|file| Some((file, proposal.record_id_columns[file.table]?)))
             .collect();
         let rows: u64 = held.iter().map(|(file, _)| file.rows).sum();
         let classes = rows.div_ceil(IDS_AT_ONCE).max(1);
-        let read_before = as_of(&state.manifest.jobs);
+        let read_before = as_of(&committed.jobs);
         let mut compared = Compared::default();
         for class in 0..classes {
             let mut ids = BTreeSet::new();

@@ -70,8 +70,9 @@ async fn a_store_that_fails_at_any_operation_of_a_replacement_may_be_tried_again
         .unwrap();
     let mut failed = 0;
     loop {
-        let faulty = FaultyStore::new(Arc::clone(&disk));
+        let mut faulty = FaultyStore::new(Arc::clone(&disk));
         faulty.operations_left.store(failed, SeqCst);
+        faulty.fails_once = true;
         // It lacks a record, so nothing is ever committed, and each try begins alike.
         let fewer = Proposal {
             on_committed: OnCommitted::ReplaceUnlessShrunk,
@@ -139,6 +140,26 @@ async fn a_commit_without_its_files_is_broken_and_committed_again() {
         .await
         .unwrap();
     assert_eq!(outcome, CommitOutcome::Refused { revision: 2 });
+
+    // Nor may a reread lose what is left of revision 1, which readers still have.
+    let outcome = healthy
+        .commit(Proposal {
+            on_committed: OnCommitted::ReplaceUnlessShrunk,
+            ..proposal(scratch.path(), "run-3", 3)
+        })
+        .await
+        .unwrap();
+    assert!(
+        matches!(
+            outcome,
+            CommitOutcome::Shrunk {
+                revision: 2,
+                lost: 2,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
 
     // Even the digest that it claims to hold does not count, and the files of revision 1 go.
     let outcome = healthy

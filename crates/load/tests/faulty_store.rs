@@ -19,6 +19,8 @@ pub(crate) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     /// Operations until it is dead.
     pub(crate) operations_left: AtomicI64,
+    /// Whether it is well again after the one that fails.
+    pub(crate) fails_once: bool,
     /// Creates of manifests that take place but are reported as failed.
     pub(crate) silent_creates: AtomicI64,
     /// Creates of manifests that are reported as failed and do not take place.
@@ -32,6 +34,7 @@ impl FaultyStore {
         Self {
             inner,
             operations_left: AtomicI64::new(i64::MAX),
+            fails_once: false,
             silent_creates: AtomicI64::new(0),
             lost_creates: AtomicI64::new(0),
             dies_after_create: false,
@@ -39,7 +42,8 @@ impl FaultyStore {
     }
 
     fn operate(&self) -> Result<()> {
-        if self.operations_left.fetch_sub(1, SeqCst) > 0 {
+        let left = self.operations_left.fetch_sub(1, SeqCst);
+        if left > 0 || (self.fails_once && left < 0) {
             Ok(())
         } else {
             Err(broken())
