@@ -224,3 +224,26 @@ fn all_is_exported_again_only_when_that_is_said() {
     program().arguments(&["--deep"]).ends(2);
     assert_eq!(setup.source.emulator().requests().len(), 0);
 }
+
+/// The source still has them; that the lake has not is no difference to be mended.
+#[test]
+fn who_is_forgotten_is_missed_by_nobody() {
+    let setup = setup("against-forgotten", |config| {
+        config.data.to = config.data.from + TimeDelta::days(1);
+    });
+    setup.run().result();
+    let user = |record: &Value| record["userId"].as_str().map(str::to_owned);
+    let person = setup.source.records().iter().find_map(user).unwrap();
+    let forgotten = setup
+        .place
+        .program("forget --apply --output json")
+        .with("--lake", &setup.lake().url())
+        .with("--user-id", &person)
+        .result();
+    assert!(
+        forgotten["totals"]["records"].as_u64() > Some(0),
+        "{forgotten}"
+    );
+    let outcome = verify(&setup.place, &setup.source).ends(0);
+    assert_eq!(outcome.json()["partitions"][0]["same"], true, "{outcome:?}");
+}

@@ -316,6 +316,21 @@ fn who_is_forgotten_while_a_run_is_at_work_does_not_come_back_with_it() {
     let (place, lake) = (&setup.place, setup.lake());
     let user = |record: &Value| record["userId"].as_str().map(str::to_owned);
     let person = setup.source.records().iter().find_map(user).unwrap();
+    // What is said of a search of theirs names the search alone, and lies in the windows before and after.
+    let emulator = setup.source.emulator();
+    emulator.add_record(search("asked", &person, "2025-06-24T10:00:00.000Z", ASKED));
+    emulator.add_record(feedback(
+        "before",
+        "asked",
+        "2025-06-23T10:00:00.000Z",
+        ASKED,
+    ));
+    emulator.add_record(feedback(
+        "after",
+        "asked",
+        "2025-06-25T10:00:00.000Z",
+        ASKED,
+    ));
     let mut command = setup.run().command();
     let run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let mut run = run.unwrap();
@@ -334,6 +349,7 @@ fn who_is_forgotten_while_a_run_is_at_work_does_not_come_back_with_it() {
     assert_eq!(done["totals"]["records"], 0, "{done}");
     assert!(run.wait().unwrap().success());
     assert_eq!(places_of(&lake, &person), BTreeSet::new());
+    assert_eq!(places_of(&lake, ASKED), BTreeSet::new());
     assert!(!restored(place, &lake).is_empty());
     lake.assert_whole();
 }

@@ -151,8 +151,9 @@ impl Lake {
         let heads = self.heads(None, None).await?;
         let replaced = heads.into_iter().filter(|(_, head)| head.revision > 1);
         let dropped = replaced.map(|(key, head)| self.drop_examples_of(key, head.revision));
-        let dropped: u64 = all(dropped.collect()).await?.into_iter().sum();
-        if dropped > 0 {
+        let dropped = all(dropped.collect()).await?;
+        // Also where a call before this one got no further than the manifests.
+        if dropped.iter().any(Option::is_some) {
             let checkpoints = self
                 .store
                 .list_paths(&location::checkpoints(), None)
@@ -160,10 +161,15 @@ impl Lake {
             let deletes = checkpoints.iter().map(|path| self.store.delete(path));
             all(deletes.collect()).await?;
         }
-        Ok(dropped)
+        Ok(dropped.into_iter().flatten().sum())
     }
 
-    async fn drop_examples_of(&self, key: PartitionKey, newest: u64) -> Result<u64, LoadError> {
+    /// Of one partition; `None` where it has forgotten nothing.
+    async fn drop_examples_of(
+        &self,
+        key: PartitionKey,
+        newest: u64,
+    ) -> Result<Option<u64>, LoadError> {
         let mut has_forgotten = false;
         let mut dropped = 0;
         for revision in (1..=newest).rev() {
@@ -182,7 +188,7 @@ impl Lake {
             }
             has_forgotten |= manifest.books.forgotten > 0;
         }
-        Ok(dropped)
+        Ok(has_forgotten.then_some(dropped))
     }
 
     /// Writes what a run removed, in place of what it had removed before; gives where that is.

@@ -32,6 +32,7 @@ use crate::error::{PipelineError, chain};
 use crate::plan::{Range, to_delta};
 use crate::restore::{RecordWriter, RestoreFormat, restore_partition};
 use crate::scratch::Scratch;
+use crate::tombstones::Tombstones;
 use crate::workbench::RunContext;
 
 pub use report::{Comparison, Differences, Example, SourceReport};
@@ -78,7 +79,7 @@ pub async fn verify_against_source(
         config,
         extract,
         client,
-        decoder: Arc::new(decoder(config, extract)?),
+        decoder: Arc::new(decoder(&lake, config, extract).await?),
         scratch: Scratch::try_new(scratch.unwrap_or(&context.default_scratch))?,
         lake,
     };
@@ -172,8 +173,14 @@ fn sample(
     drawn
 }
 
-fn decoder(config: &PipelineConfig, extract: &ExtractConfig) -> Result<Decoder, PipelineError> {
+/// Both sides without who is forgotten: the source still has them.
+async fn decoder(
+    lake: &Lake,
+    config: &PipelineConfig,
+    extract: &ExtractConfig,
+) -> Result<Decoder, PipelineError> {
     Ok(Decoder::new(DecodeConfig {
+        forgotten: Tombstones::read(lake).await?.forgotten(),
         grain: config.lake.grain,
         prompt: PromptLayout::default(),
         masking: config.masking()?,

@@ -22,6 +22,7 @@ mod lines;
 mod landings;
 
 use std::collections::BTreeSet;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use answerlake_load::forgotten::random_key;
@@ -131,10 +132,10 @@ pub struct ForgottenLines {
     pub records: u64,
 }
 
-impl From<LinesSwept> for ForgottenLines {
-    fn from(swept: LinesSwept) -> Self {
-        let LinesSwept { files, records } = swept;
-        Self { files, records }
+impl AddAssign<LinesSwept> for ForgottenLines {
+    fn add_assign(&mut self, swept: LinesSwept) {
+        self.files += swept.files;
+        self.records += swept.records;
     }
 }
 
@@ -192,10 +193,15 @@ pub async fn forget(
         report: begun(&bench, request),
     };
     let added = Ids::named(&bench, request, &pin).await?;
-    let tombstones = work.bury(added).await?;
-    if let Some(forgotten) = tombstones.forgotten() {
+    let mut tombstones = work.bury(added).await?;
+    while let Some(forgotten) = tombstones.forgotten() {
         work.sweep(&tombstones, &forgotten).await?;
-        work.drop_quotes(request).await?;
+        if !request.apply || !tombstones.are_outdated(&bench.lake).await? {
+            work.drop_quotes(request).await?;
+            break;
+        }
+        // Others were forgotten meanwhile, or queries learned of: what was swept at the same time is swept again.
+        tombstones = Tombstones::read(&bench.lake).await?;
     }
     work.finish().await
 }
@@ -205,19 +211,29 @@ pub(crate) async fn sweep_again(
     bench: &Workbench<'_>,
     keys: &[PartitionKey],
 ) -> Result<(), PipelineError> {
-    let tombstones = Tombstones::read(&bench.lake).await?;
-    let Some(forgotten) = tombstones.forgotten() else {
-        return Ok(());
-    };
-    tracing::info!("somebody was forgotten meanwhile: what was committed is looked through again");
-    for key in keys {
-        sweep_partition(bench, key, &tombstones).await?;
+    let mut keys = keys.to_vec();
+    loop {
+        let tombstones = Tombstones::read(&bench.lake).await?;
+        let Some(forgotten) = tombstones.forgotten() else {
+            return Ok(());
+        };
+        tracing::info!(
+            "somebody was forgotten meanwhile: what was committed is looked through again"
+        );
+        bench.know(tombstones.clone());
+        for key in &keys {
+            sweep_partition(bench, key, &tombstones).await?;
+        }
+        for kind in KEPT_KINDS {
+            lines::sweep(bench, kind, &forgotten, true).await?;
+        }
+        landings::sweep(bench, &forgotten, None, true).await?;
+        if !tombstones.are_outdated(&bench.lake).await? {
+            return Ok(());
+        }
+        // Queries of a person were learned of: feedback that names them may be anywhere.
+        keys = bench.lake.heads(None, None).await?.into_keys().collect();
     }
-    for kind in KEPT_KINDS {
-        lines::sweep(bench, kind, &forgotten, true).await?;
-    }
-    landings::sweep(bench, &forgotten, None, true).await?;
-    Ok(())
 }
 
 /// Sweeps a partition, where it may hold what is forgotten.
@@ -468,14 +484,14 @@ impl Work<'_> {
                         KeptKind::Strays => &mut self.report.strays,
                         KeptKind::DeadLetters => &mut self.report.dead_letters,
                     };
-                    *lines = swept.into();
+                    *lines += swept;
                 }
                 Err(error) => self.failed(name_of(kind), &error),
             }
         }
         self.check_stopped()?;
         match landings::sweep(self.bench, forgotten, None, self.apply).await {
-            Ok(swept) => self.report.raw = swept.into(),
+            Ok(swept) => self.report.raw += swept,
             Err(error) => self.failed("raw", &error),
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use answerlake_load::forgotten::FORGOTTEN_FORMAT_VERSION;
-use answerlake_load::{Lake, LoadError, Tombstone};
+use answerlake_load::{Lake, LoadError, Tombstone, location};
 use answerlake_model::RunId;
 use answerlake_transform::{Forgotten, IdHash, IdKind};
 use chrono::Utc;
@@ -23,7 +23,7 @@ impl Tombstones {
         if tombstones.is_empty() {
             return Ok(Self::default());
         }
-        // Without it nothing can be told, and going on would bring back who is forgotten.
+        // Without it, or with an entry that cannot be read, going on would bring back who is forgotten.
         let key = lake
             .forgotten_key()
             .await?
@@ -38,7 +38,10 @@ impl Tombstones {
                     match id.parse() {
                         Ok(id) => drop(forgotten.insert(kind, id)),
                         Err(expected) => {
-                            tracing::warn!(tombstone = name, expected, "an entry cannot be read");
+                            return Err(LoadError::Malformed {
+                                path: location::tombstone(name).to_string(),
+                                source: serde::de::Error::custom(expected),
+                            });
                         }
                     }
                 }

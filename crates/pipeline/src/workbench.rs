@@ -245,6 +245,14 @@ impl<'a> Workbench<'a> {
         Ok(outcomes)
     }
 
+    /// Takes note of who is forgotten, for all that is assembled from now on.
+    pub(crate) fn know(&self, tombstones: Tombstones) {
+        *self
+            .tombstones
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = tombstones;
+    }
+
     /// Writes down the queries that turned out to be forgotten, for all runs to come; gives what was known when this was
     /// assembled, and that.
     async fn remember(&self, assembled: &Assembled) -> Result<Tombstones, PipelineError> {

@@ -281,8 +281,10 @@ impl<'f> IdScan<'f> {
         }
     }
 
-    /// What was met. Of several queries, none is told to be the one that is forgotten.
-    pub fn verdict(&self) -> Option<Verdict> {
+    /// What was met, once all was fed. Of several queries, none is told to be the one that is forgotten.
+    pub fn verdict(mut self) -> Option<Verdict> {
+        // A number at the very end goes on no more.
+        self.feed(b" ");
         let only = match self.queries.len() {
             1 => self.queries.first().copied(),
             _ => None,
@@ -304,8 +306,10 @@ fn id_behind(text: &[u8]) -> Option<String> {
         let digits = text
             .iter()
             .take_while(|byte| b"+-.eE0123456789".contains(byte));
-        let number = &text[..digits.count()];
-        return (!number.is_empty()).then(|| String::from_utf8_lossy(number).into_owned());
+        let (number, rest) = text.split_at(digits.count());
+        // One that ends with the piece may go on in the next.
+        let is_whole = !number.is_empty() && !rest.is_empty();
+        return is_whole.then(|| String::from_utf8_lossy(number).into_owned());
     };
     let mut at = 0;
     loop {
@@ -393,6 +397,21 @@ mod tests {
         let torn = b"{\"userId\":\"u-1\",\"a\":\"\xFF\"}";
         assert_eq!(forgotten.judge_bytes(torn), known);
         assert!(!Forgotten::new(b"k").contains(IdKind::User, "u-1"));
+    }
+
+    #[test]
+    fn a_number_that_goes_on_in_the_next_piece_is_another() {
+        let forgotten = forgotten();
+        let verdict = |pieces: &[&str]| {
+            let mut scan = IdScan::new(&forgotten);
+            for piece in pieces {
+                scan.feed(piece.as_bytes());
+            }
+            scan.verdict()
+        };
+        assert_eq!(verdict(&[r#"{"userId":7"#, "12,NaN}"]), None);
+        assert!(verdict(&[r#"{"userId":"#, "7", ",NaN}"]).is_some());
+        assert!(verdict(&[r#"{"x":NaN,"userId":7"#]).is_some());
     }
 
     #[test]

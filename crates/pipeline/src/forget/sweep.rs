@@ -11,7 +11,7 @@ use crate::assemble::AssembledPartition;
 use crate::bridge::on_its_own_thread;
 use crate::error::PipelineError;
 use crate::restore::{BATCH_ROWS, ahead};
-use crate::tombstones::Tombstones;
+use crate::tombstones::{self, Tombstones};
 use crate::union::restore_to_fragment;
 use crate::workbench::{CommitAs, Workbench};
 
@@ -58,6 +58,12 @@ pub(crate) async fn sweep(
         let mut swept = lost(&state, &partition);
         if !applies {
             return Ok(Some(swept));
+        }
+        if !assembled.learned.is_empty() {
+            // With the records goes what tells whose queries they were, and feedback names nothing else: who sweeps
+            // looks for that once more.
+            let run_id = &bench.context.run_id;
+            tombstones::put(&bench.lake, run_id, &BTreeSet::new(), &assembled.learned).await?;
         }
         let commit_as = CommitAs {
             provisional: state.manifest.provisional,
