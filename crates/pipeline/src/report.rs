@@ -242,6 +242,12 @@ impl Tally {
         }
     }
 
+    /// Whether a partition failed before.
+    pub(crate) fn has_failed(&self, key: &PartitionKey) -> bool {
+        let mut reports = self.partitions.iter();
+        reports.any(|(known, report)| known == key && report.state == PartitionState::Failed)
+    }
+
     pub(crate) fn fail(&mut self, keys: &[PartitionKey], error: &PipelineError) {
         self.failures.push((error.kind(), error.is_retryable()));
         self.hint = self.hint.take().or_else(|| error.hint());

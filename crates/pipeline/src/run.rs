@@ -142,7 +142,8 @@ impl Run<'_> {
         }
         if !brought.is_empty() {
             let app_id = &self.extract.source.app_id;
-            clear_parts(&self.bench.lake, app_id, self.bench.config, &brought).await;
+            let began = self.bench.context.now;
+            clear_parts(&self.bench.lake, app_id, self.bench.config, &brought, began).await;
         }
     }
 
@@ -176,6 +177,10 @@ impl Run<'_> {
         match joined {
             Ok(joined) => {
                 for (key, outcome) in joined {
+                    // That it could not be read again stays to be told.
+                    if tally.has_failed(&key) {
+                        continue;
+                    }
                     self.notes.update_partition(&key, &outcome).await;
                     tally.add_partition(&key, outcome);
                 }

@@ -169,13 +169,15 @@ pub(crate) async fn clear_jobs(lake: &Lake, app_id: &AppId, now: DateTime<Utc>, 
     }
 }
 
-/// Forgets jobs that exported parts of `windows`, which have been brought by others since: a run that ended among the
-/// parts of a window left them, and nobody asks for them any more.
+/// Forgets jobs from before `began` that exported parts of `windows`, which have been brought whole since: a run that
+/// ended among the parts of a window left them, and nobody asks for them any more. Younger ones may be of a run that is
+/// at work, and a job of just such a window is for who reads it again.
 pub(crate) async fn clear_parts(
     lake: &Lake,
     app_id: &AppId,
     config: &PipelineConfig,
     windows: &[Window],
+    began: DateTime<Utc>,
 ) {
     let stored = match stored_jobs(lake, app_id).await {
         Ok(stored) => stored,
@@ -185,14 +187,20 @@ pub(crate) async fn clear_parts(
         }
     };
     for (name, job) in stored {
-        let StoredJob::Started(JobRecord { request, .. }) = job else {
+        let StoredJob::Started(JobRecord {
+            request, posted_at, ..
+        }) = job
+        else {
             continue;
         };
         let is_part_of = |window: &Window| {
             let asked = window.widen(to_delta(config.window.margin));
-            asked.start() <= request.range.start() && request.range.end() <= asked.end()
+            asked != request.range
+                && asked.start() <= request.range.start()
+                && request.range.end() <= asked.end()
         };
-        if request.event == config.event && windows.iter().any(is_part_of) {
+        let is_old = posted_at < began;
+        if is_old && request.event == config.event && windows.iter().any(is_part_of) {
             delete(lake, app_id, &name).await;
         }
     }
@@ -408,7 +416,7 @@ mod tests {
         Window::try_new(range.start() + second, range.end() - second).unwrap()
     }
 
-    async fn windows(lake: &Lake, now: DateTime<Utc>) -> Vec<Window> {
+    fn config() -> PipelineConfig {
         let lake_only = crate::config::Override {
             setting: crate::config::Setting::ALL
                 .iter()
@@ -417,8 +425,11 @@ mod tests {
             value: "memory://".to_owned(),
             origin: String::new(),
         };
-        let config = PipelineConfig::load(None, &[lake_only]).unwrap();
-        in_flight(lake, &asked().app_id, &config, now)
+        PipelineConfig::load(None, &[lake_only]).unwrap()
+    }
+
+    async fn windows(lake: &Lake, now: DateTime<Utc>) -> Vec<Window> {
+        in_flight(lake, &asked().app_id, &config(), now)
             .await
             .unwrap()
     }
@@ -465,6 +476,31 @@ mod tests {
         jobs.save(&record("fj-3", 1)).await.unwrap();
         jobs.forget(&record("fj-3", 1)).await.unwrap();
         assert_eq!(jobs.find(&asked()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn jobs_of_parts_go_with_their_window_and_no_others() {
+        let (lake, run_id) = (lake().await, RunId::try_new("r-1").unwrap());
+        let jobs = LakeJobs::new(&lake, &run_id, NOTHING);
+        let posted_at = record("fj-1", 1).posted_at;
+        let half = JobRecord {
+            request: request("2025-06-28T12:00:01Z", None),
+            ..record("fj-half", 1)
+        };
+        for job in [&record("fj-1", 1), &half] {
+            jobs.save(job).await.unwrap();
+        }
+        let second = TimeDelta::seconds(1);
+        let clear = async |began| {
+            let config = config();
+            clear_parts(&lake, &asked().app_id, &config, &[day()], began).await;
+            lake.jobs(&asked().app_id).await.unwrap().len()
+        };
+        // Of a run that may be at work.
+        assert_eq!(clear(posted_at).await, 2);
+        assert_eq!(clear(posted_at + second).await, 1);
+        let found = jobs.find(&asked()).await.unwrap();
+        assert_eq!(found, Some(StoredJob::Started(record("fj-1", 1))));
     }
 
     #[tokio::test]
