@@ -1,5 +1,7 @@
 //! Whether the lake holds what the source has: exported again, compared record by record, and nothing touched.
 
+use std::process::Command;
+
 use answerlake_emulator::{EmulatorConfig, Fault, FaultKind, On};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -246,4 +248,48 @@ fn who_is_forgotten_is_missed_by_nobody() {
     );
     let outcome = verify(&setup.place, &setup.source).ends(0);
     assert_eq!(outcome.json()["partitions"][0]["same"], true, "{outcome:?}");
+}
+
+/// Whether something was fetched to scratch.
+fn has_bytes(place: &Place) -> bool {
+    let folders = std::fs::read_dir(place.scratch()).unwrap();
+    let mut folders: Vec<_> = folders.map(|entry| entry.unwrap().path()).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) if found.len() > 0 => return true,
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
+/// What the source sent lies in scratch unmasked.
+#[test]
+fn stopped_it_leaves_nothing_of_what_was_fetched() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let setup = setup("against-stopped", |config| {
+            config.data.to = config.data.from + TimeDelta::days(1);
+        });
+        setup.run().result();
+        let source = Source::start(|config| {
+            config.data.to = config.data.from + TimeDelta::days(1);
+            config.faults = vec![Fault {
+                times: u32::MAX,
+                ..Fault::new(On::Fragment, FaultKind::Hang { after: 10_000 })
+            }];
+        });
+        let mut child = verify(&setup.place, &source).command().spawn().unwrap();
+        while !has_bytes(&setup.place) {
+            assert!(child.try_wait().unwrap().is_none(), "it ended early");
+            std::thread::yield_now();
+        }
+        let number = child.id().to_string();
+        let told = Command::new("kill").args(["-s", signal, &number]).status();
+        assert!(told.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        setup.place.assert_scratch_is_empty();
+    }
 }

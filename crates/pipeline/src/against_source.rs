@@ -63,6 +63,20 @@ pub async fn verify_against_source(
     request: &SourceRequest,
     context: &RunContext,
 ) -> Result<SourceReport, PipelineError> {
+    tokio::select! {
+        biased;
+        // What was fetched goes with its scratch.
+        () = context.stop.cancelled() => Err(PipelineError::Stopped),
+        done = compare_all(config, extract, request, context) => done,
+    }
+}
+
+async fn compare_all(
+    config: &PipelineConfig,
+    extract: &ExtractConfig,
+    request: &SourceRequest,
+    context: &RunContext,
+) -> Result<SourceReport, PipelineError> {
     let client = ExportClient::try_new(extract.clone())?;
     let lake = Lake::new(LakeStore::open_to_read(&config.lake.url).await?);
     lake.check_pin(&config.lake_pin()).await?;

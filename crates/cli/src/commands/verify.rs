@@ -8,10 +8,10 @@ use answerlake_pipeline::error::FailureKind;
 use answerlake_pipeline::plan::Range;
 use answerlake_pipeline::status::Health;
 use answerlake_pipeline::verify::FindingReport;
-use answerlake_pipeline::{SourceReport, SourceRequest, VerifyReport, VerifyRequest};
+use answerlake_pipeline::{RunContext, SourceReport, SourceRequest, VerifyReport, VerifyRequest};
 use clap::Args;
 
-use super::answer::{Answer, Invocation, answer};
+use super::answer::{Answer, Invocation, answer, answer_or_stop};
 use crate::args::{RangeArgs, ResultArgs, SettingArgs, refused};
 use crate::output::{Exit, bytes, grouped};
 use crate::paragraph::{COLUMNS, wrapped};
@@ -100,7 +100,8 @@ fn against_source(args: &VerifyArgs) -> anyhow::Result<Exit> {
         ));
     }
     let context = super::run_context()?;
-    answer(&args.result, async {
+    answer_or_stop(&args.result, |stop| async move {
+        let context = RunContext { stop, ..context };
         let config = super::pipeline(args.pipeline.as_deref(), &args.settings.0)?
             .with_masking(&super::variable)?;
         let extract = config.extract(&super::variable)?;
