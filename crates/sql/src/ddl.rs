@@ -145,11 +145,12 @@ fn table_statements(table: Table, target: &Target, lake: &LakeTables) -> Vec<Str
         Engine::DuckDb => duckdb(table, target, lake),
         Engine::Snowflake => vec![
             own_table(table, target, &lake.masking),
+            truncate(table, target),
             snowflake_load(table, target),
         ],
         Engine::BigQuery => vec![
             own_table(table, target, &lake.masking),
-            format!("TRUNCATE TABLE {}", target.full_name(table.name())),
+            truncate(table, target),
             bigquery_load(table, target, lake),
         ],
         Engine::Athena => vec![athena(table, target, lake)],
@@ -230,6 +231,11 @@ pub(crate) fn own_table(
     )
 }
 
+/// The same again loads all of it again: partitions may have been replaced since.
+fn truncate(table: Table, target: &Target) -> String {
+    format!("TRUNCATE TABLE {}", target.full_name(table.name()))
+}
+
 fn snowflake_load(table: Table, target: &Target) -> String {
     let (mut columns, mut values) = snowflake_columns(table, target);
     for column in PathColumn::of(target.grain) {
@@ -240,8 +246,7 @@ fn snowflake_load(table: Table, target: &Target) -> String {
         ));
     }
     format!(
-        "-- The first load; FORCE is left out, so that the same again loads nothing.\n\
-         COPY INTO {} ({})\nFROM (\n    SELECT {}\n    FROM @{}/{table}/\n)\n\
+        "COPY INTO {} ({})\nFROM (\n    SELECT {}\n    FROM @{}/{table}/\n)\n\
          FILE_FORMAT = (FORMAT_NAME = '{}')\nPATTERN = '.*[.]parquet'",
         target.full_name(table.name()),
         columns.join(", "),
