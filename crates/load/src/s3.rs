@@ -46,6 +46,13 @@ pub(crate) fn open(address: &LakeAddress) -> Result<Arc<PrefixStore<AmazonS3>>, 
         invalid("S3 needs the `AWS_*` variables of the environment, and got none".to_owned())
     })?;
     let url = Url::parse(address).map_err(|error| invalid(error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // It would stand in every message, this one among them.
+        return Err(LoadError::InvalidUrl {
+            url: format!("s3://…@{}", url.host_str().unwrap_or_default()),
+            reason: "expected no credentials in it: they are read from the environment".to_owned(),
+        });
+    }
     let bucket = url
         .host_str()
         .filter(|bucket| !bucket.is_empty())
@@ -352,6 +359,20 @@ mod tests {
             Ok(endpoint) => format!("{} {}", endpoint.url, endpoint.has_bucket),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn credentials_in_an_address_are_refused_and_not_repeated() {
+        let access = StoreAccess {
+            variables: Some(BTreeMap::new()),
+            ..StoreAccess::default()
+        };
+        let address = LakeAddress::from("s3://AKIA1:secret@bucket/lake").with_access(access);
+        let error = open(&address).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "lake `s3://…@bucket`: expected no credentials in it: they are read from the environment"
+        );
     }
 
     #[test]
