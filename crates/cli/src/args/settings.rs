@@ -102,7 +102,8 @@ setting_args!(SettingArgs, Setting::ALL.iter());
 setting_args!(NeededArgs, Setting::needed());
 setting_args!(
     LakeArgs,
-    Setting::ALL
-        .iter()
-        .filter(|setting| ["lake", "app-id"].contains(&setting.flag))
+    Setting::ALL.iter().filter(|setting| {
+        // What tells which lake, and how it is reached.
+        ["lake", "app-id", "proxy", "ca-file", "connect-timeout"].contains(&setting.flag)
+    })
 );
